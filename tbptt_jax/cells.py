@@ -1,0 +1,185 @@
+"""Recurrent cells in the chapter's notation: linear, tanh, GRU, LSTM, stacks of them, and any flax cell.
+
+A cell's weights are W_hx `[G·H, D]`, W_hh `[G·H, H]` and b_h `[G·H]`, the G blocks of a gated cell one above the other.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from tbptt_jax.errors import choose
+
+
+class Cell(ABC):
+    """One recurrent layer, or a stack: a step on states whose leaves are `[B, ...]`, and what others read of it."""
+
+    inputs: int
+    hidden: int
+
+    @abstractmethod
+    def init(self, key: Array) -> Any: ...
+
+    @abstractmethod
+    def initial_state(self, params: Any, batch_size: int) -> Any: ...
+
+    @abstractmethod
+    def step(self, params: Any, state: Any, x: Array) -> Any: ...
+
+    @abstractmethod
+    def output(self, state: Any) -> Float[Array, "*B H"]:
+        """The part of the state that the readout, or the next layer, sees."""
+
+
+@dataclass(frozen=True)
+class Layer(Cell):
+    """What the built-in cells share: their weights and how these are drawn.
+
+    Weights are normal with variance 1 / fan-in, so that W_hh has a spectral radius near 1; `radius` scales each of its
+    blocks to exactly that spectral radius, and `orthogonal` draws each block orthogonal.
+    """
+
+    inputs: int
+    hidden: int
+    radius: float | None = None
+    orthogonal: bool = False
+    blocks: ClassVar[int] = 1
+    bias: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.radius is not None and not self.radius >= 0:
+            raise ValueError(f"radius: a number of at least 0 is needed, got {self.radius!r}")
+
+    def init(self, key):
+        input_key, *recurrent_keys = jax.random.split(key, 1 + self.blocks)
+        params = {
+            "W_hx": jax.random.normal(input_key, (self.blocks * self.hidden, self.inputs)) / self.inputs**0.5,
+            "W_hh": jnp.concatenate([self.recurrent_block(block_key) for block_key in recurrent_keys]),
+        }
+        if self.bias:
+            params["b_h"] = jnp.zeros(self.blocks * self.hidden)
+        return params
+
+    def recurrent_block(self, key):
+        shape = (self.hidden, self.hidden)
+        if self.orthogonal:
+            return jax.random.orthogonal(key, self.hidden) * (1.0 if self.radius is None else self.radius)
+        block = jax.random.normal(key, shape) / self.hidden**0.5
+        return block if self.radius is None else block * (self.radius / spectral_radius(block))
+
+    def initial_state(self, params, batch_size):
+        return jnp.zeros((batch_size, self.hidden), params["W_hh"].dtype)
+
+    def output(self, state):
+        return state
+
+
+@dataclass(frozen=True)
+class Linear(Layer):
+    """h_t = W_hx x_t + W_hh h_{t-1}, without a bias, as the chapter works it out by hand."""
+
+    bias: ClassVar[bool] = False
+
+    def step(self, params, state, x):
+        return x @ params["W_hx"].T + state @ params["W_hh"].T
+
+
+@dataclass(frozen=True)
+class Tanh(Layer):
+    """h_t = tanh(W_hx x_t + W_hh h_{t-1} + b_h)."""
+
+    def step(self, params, state, x):
+        return jnp.tanh(x @ params["W_hx"].T + state @ params["W_hh"].T + params["b_h"])
+
+
+@dataclass(frozen=True)
+class GRU(Layer):
+    """h_t = z ⊙ h_{t-1} + (1 − z) ⊙ tanh(candidate), the reset gate acting on h_{t-1} before its matrix."""
+
+    blocks: ClassVar[int] = 3
+
+    def step(self, params, state, x):
+        two = 2 * self.hidden
+        from_input = x @ params["W_hx"].T + params["b_h"]
+        gates = jax.nn.sigmoid(from_input[..., :two] + state @ params["W_hh"][:two].T)
+        reset, update = jnp.split(gates, 2, axis=-1)
+        candidate = jnp.tanh(from_input[..., two:] + (reset * state) @ params["W_hh"][two:].T)
+        return update * state + (1 - update) * candidate
+
+
+@dataclass(frozen=True)
+class LSTM(Layer):
+    """c_t = f ⊙ c_{t-1} + i ⊙ tanh(candidate), h_t = o ⊙ tanh(c_t); the state is (h, c)."""
+
+    blocks: ClassVar[int] = 4
+
+    def initial_state(self, params, batch_size):
+        return (super().initial_state(params, batch_size),) * 2
+
+    def step(self, params, state, x):
+        h, c = state
+        summed = x @ params["W_hx"].T + h @ params["W_hh"].T + params["b_h"]
+        i, f, o, candidate = jnp.split(summed, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(candidate)
+        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+    def output(self, state):
+        return state[0]
+
+
+@dataclass(frozen=True)
+class Stack(Cell):
+    """Layers one above the other: at each step a layer reads the new output of the one below. The state is a tuple."""
+
+    layers: tuple[Cell, ...]
+
+    @property
+    def inputs(self) -> int:  # type: ignore[override]
+        return self.layers[0].inputs
+
+    @property
+    def hidden(self) -> int:  # type: ignore[override]
+        return self.layers[-1].hidden
+
+    def init(self, key):
+        return tuple(layer.init(k) for layer, k in zip(self.layers, jax.random.split(key, len(self.layers))))
+
+    def initial_state(self, params, batch_size):
+        return tuple(layer.initial_state(p, batch_size) for layer, p in zip(self.layers, params))
+
+    def step(self, params, state, x):
+        new_state = []
+        for layer, p, s in zip(self.layers, params, state):
+            new_state.append(layer.step(p, s, x))
+            x = layer.output(new_state[-1])
+        return tuple(new_state)
+
+    def output(self, state):
+        return self.layers[-1].output(state[-1])
+
+
+CELLS: dict[str, type[Layer]] = {"linear": Linear, "tanh": Tanh, "gru": GRU, "lstm": LSTM}
+
+
+def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:
+    """A cell by name, or around a flax cell; more than one layer makes a stack."""
+    if isinstance(cell, str):
+        kind = choose("cell", cell, CELLS)
+
+        build: Callable[[int], Cell] = lambda width: kind(width, hidden, radius, orthogonal)  # noqa: E731
+    else:
+        from tbptt_jax.flax_cells import wrap_flax_cell  # flax is slow to import and not needed by the cells above
+
+        if radius is not None or orthogonal:
+            raise ValueError(f"radius, orthogonal: {cell!r} draws its own weights; give it an initializer instead")
+        build = wrap_flax_cell(cell, hidden)
+    return build(inputs) if layers == 1 else Stack(tuple(build(inputs if i == 0 else hidden) for i in range(layers)))
+
+
+def spectral_radius(matrix: Float[Array, "H H"]) -> Float[Array, ""]:
+    """The largest magnitude of an eigenvalue."""
+    return jnp.max(jnp.abs(jnp.linalg.eigvals(matrix)))

@@ -1,0 +1,152 @@
+"""An estimator answers one question: what is the gradient of this chunk's loss?
+
+It is a frozen dataclass whose fields are its hyperparameters, and a pytree whose leaves are the numbers among them: as
+an ordinary argument of a jitted function it never recompiles it when they change, and `vmap` over a stacked one is a
+whole sweep in one program. Closed over, or as a static argument, its numbers are constants of the program.
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.estimators.pytree import register
+from tbptt_jax.gradients.cuts import Cut, Gates, Lags
+from tbptt_jax.gradients.scan import cut_scan
+from tbptt_jax.model import Batch, Model, Params, loss_of_states, sequence_shape
+
+Carry = PyTree
+
+
+class Estimate(NamedTuple):
+    """The loss of a chunk and an estimate of its gradient, shaped as the parameters."""
+
+    loss: Float[Array, ""]
+    grads: PyTree
+
+
+class Estimator(ABC):
+    """A way to estimate the gradient of a recurrent model. Subclass it as a frozen dataclass."""
+
+    name: ClassVar[str]
+    """The name in text; the class's own in lower case unless given."""
+    unbiased: ClassVar[str]
+    """What the mean of the estimates is: "chunk", the gradient of the chunk's loss; "stream", that of the whole
+    stream's, across chunks too; or "never"."""
+    reference: ClassVar[str] = ""
+    """Where the method comes from."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__.lower()
+        register(cls)
+
+    def init(self, model: Model, params: Params, batch_size: int, key: Array | None) -> Carry:
+        """What is carried into the first chunk of a stream."""
+        return model.initial_state(params, batch_size)
+
+    @abstractmethod
+    def __call__(
+        self, model: Model, params: Params, carry: Carry, batch: Batch, key: Array | None
+    ) -> tuple[Estimate, Carry]:
+        """The estimate for one chunk, and what is carried into the next one."""
+
+    def __str__(self) -> str:
+        given = (
+            f"{field.name}={_plain(getattr(self, field.name))!r}"
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, field.name) is not field.default
+        )
+        return f"{self.name}({', '.join(given)})"
+
+    def require(self, field: str, allowed: str, holds: Any) -> None:
+        """Check a hyperparameter, in `__post_init__`; the values of traced ones are not known and pass."""
+        value = getattr(self, field)
+        if isinstance(value, jax.core.Tracer):
+            return
+        try:
+            fine = not isinstance(value, bool) and np.all(holds(np.asarray(value)))
+        except TypeError:
+            fine = False
+        if not fine:
+            raise ValueError(f"{self.name}: {field} must be {allowed}, got {value!r}")
+
+    def require_whole(self, field: str, minimum: int) -> None:
+        def holds(value):
+            return np.issubdtype(value.dtype, np.integer) and value >= minimum
+
+        self.require(field, f"a whole number of at least {minimum}", holds)
+
+    def require_key(self, key: Array | None) -> Array:
+        if key is None:
+            raise ValueError(f"{self} draws at random: pass key=jax.random.key(seed)")
+        return key
+
+
+class Truncation(Estimator):
+    """An estimator that backpropagates through a backward pass that is cut; also a `truncation` for `scan`."""
+
+    @abstractmethod
+    def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
+        """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
+
+    def __call__(self, model, params, carry, batch, key):
+        cut = self.cut(key, *sequence_shape(batch))
+
+        def chunk_loss(params):
+            def step(state, x):
+                state = model.step(params, state, x)
+                return state, state
+
+            final, states = cut_scan(step, carry, batch.inputs, cut)
+            return loss_of_states(model, params, states, batch), final
+
+        (loss, state), grads = jax.value_and_grad(chunk_loss, has_aux=True)(params)
+        return Estimate(loss, grads), state
+
+
+class GatedEstimator(Truncation):
+    """A truncation that scales the credit between steps: δ_t = e_t + gate_{t+1} J_{t+1}ᵀ δ_{t+1}."""
+
+    @abstractmethod
+    def gates(self, key: Array | None, length: int, batch_size: int) -> Float[Array, "T B"]:
+        """The factor on the credit that flows from step t into h_{t-1}. The first one matters only to an initial state
+        that depends on the parameters; in a chunk that state is data."""
+
+    def cut(self, key, length, batch_size):
+        gates = self.gates(key, length, batch_size or 1)
+        if gates.shape != (length, batch_size or 1):
+            raise ValueError(
+                f"{self.name}.gates: shape [T, B] = {[length, batch_size or 1]} is needed, got {gates.shape}"
+            )
+        return Gates(gates if batch_size else gates[:, 0])
+
+
+class WindowedEstimator(Truncation):
+    """A truncation that lets each loss see a number of lags."""
+
+    @abstractmethod
+    def lags(self, length: int) -> Array | int:
+        """How many lags a loss sees, in a sequence of `length` steps; it may be traced."""
+
+    def cut(self, key, length, batch_size):
+        return Lags(self.lags(length))
+
+
+@partial(jax.jit, static_argnames="model")
+def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None = None) -> PyTree:
+    """One estimate of the gradient, on one batch of fresh sequences; compiled once for all values of est's numbers."""
+    _, batch_size = sequence_shape(batch)
+    init_key, key = (None, None) if key is None else jax.random.split(key)
+    carry = est.init(model, params, batch_size, init_key)
+    return est(model, params, carry, batch, key)[0].grads
+
+
+def _plain(value):
+    """A NumPy or JAX scalar as the Python number that text can hold."""
+    return value.item() if getattr(value, "shape", None) == () and not isinstance(value, jax.core.Tracer) else value

@@ -1,0 +1,172 @@
+"""What every estimator must hold to, and whether its mean is what it says: the tests behind `tbptt check`.
+
+The unbiasedness tests compare a mean over many keys with the exact gradient, coordinate by coordinate; a correct
+estimator fails one of them with a probability below `FALSE_ALARM` (two-sided normal test, Bonferroni over coordinates).
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from statistics import NormalDist
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from tbptt_jax.estimators.base import Estimator, GatedEstimator, Truncation, gradient
+from tbptt_jax.model import Batch, loss, rnn
+
+FALSE_ALARM = 1e-6
+SAMPLES = 2**15
+LENGTH, BATCH_SIZE, CHUNKS = 6, 2, 2
+
+
+class Finding(NamedTuple):
+    """A sentence, whether it holds (None: not promised, so nothing to hold), and what was seen."""
+
+    sentence: str
+    held: bool | None
+    detail: str = ""
+
+
+def check(est: Estimator) -> Iterator[Finding]:
+    """Every finding on an estimator, one after the other; nothing raises but a defect of the check itself."""
+    for test in (is_a_value, promises, gives_gradients, keeps_the_loss, carries_on, is_unbiased, gates_have_mean_one):
+        try:
+            yield from test(est)
+        except Exception as error:
+            yield Finding(test.__name__.replace("_", " "), False, f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def small_problem():
+    """A tanh network of three units: (model, params, batch), the batch `CHUNKS` chunks of `LENGTH` steps."""
+    model = rnn("tanh", inputs=2, hidden=3, outputs=2, loss="squared", radius=1.2)
+    keys = jax.random.split(jax.random.key(0), 4)
+    shape = (CHUNKS * LENGTH, BATCH_SIZE)
+    weights = 0.5 + jax.random.uniform(keys[3], shape)
+    batch = Batch(jax.random.normal(keys[1], (*shape, 2)), jax.random.normal(keys[2], (*shape, 2)), weights)
+    return model, model.init(keys[0]), batch
+
+
+def chunk(batch, i):
+    return jax.tree.map(lambda leaf: leaf[i * LENGTH : (i + 1) * LENGTH], batch)
+
+
+def is_a_value(est):
+    frozen = dataclasses.is_dataclass(est) and getattr(type(est), "__dataclass_params__").frozen  # noqa: B009
+    yield Finding(
+        "it is a frozen dataclass", frozen, "" if frozen else "decorate the class with @dataclass(frozen=True)"
+    )
+    yield Finding(
+        "it can be hashed and compared", hash(est) == hash(dataclasses.replace(est)) and est == dataclasses.replace(est)
+    )
+    leaves, structure = jax.tree.flatten(est)
+    yield Finding("it survives as a pytree", jax.tree.unflatten(structure, leaves) == est)
+
+
+def promises(est):
+    told = getattr(est, "unbiased", None)
+    yield Finding(
+        'it declares `unbiased` as "never", "chunk" or "stream"', told in ("never", "chunk", "stream"), repr(told)
+    )
+
+
+def gives_gradients(est):
+    model, params, batch = small_problem()
+    batch = chunk(batch, 0)
+    grads = gradient(est, model, params, batch, jax.random.key(1))
+    yield Finding(
+        "its gradients have the shapes of the parameters, and are finite",
+        jax.tree.map(jnp.shape, grads) == jax.tree.map(jnp.shape, params)
+        and all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in jax.tree.leaves(grads)),
+    )
+    again = gradient(est, model, params, batch, jax.random.key(1))
+    yield Finding("the same key gives the same estimate", bool(jnp.all(flat(grads) == flat(again))))
+    stacked = jax.vmap(partial(gradient, est, model, params, batch))(jax.random.split(jax.random.key(1), 2))
+    alone = gradient(est, model, params, batch, jax.random.split(jax.random.key(1), 2)[1])
+    apart = float(jnp.max(jnp.abs(jax.vmap(flat)(stacked)[1] - flat(alone))))
+    yield Finding("it can be mapped over keys", apart < 1e-4, f"largest difference {apart:.1e}")
+
+
+def keeps_the_loss(est):
+    if not isinstance(est, Truncation):
+        return
+    model, params, batch = small_problem()
+    batch = chunk(batch, 0)
+    estimate, _ = est(model, params, model.initial_state(params, BATCH_SIZE), batch, jax.random.key(1))
+    apart = abs(float(estimate.loss - loss(model, params, batch)))
+    yield Finding(
+        "its loss is the model's: truncation leaves the forward pass alone", apart < 1e-5, f"off by {apart:.1e}"
+    )
+
+
+def carries_on(est):
+    model, params, batch = small_problem()
+    carry = est.init(model, params, BATCH_SIZE, jax.random.key(1))
+    _, after = est(model, params, carry, chunk(batch, 0), jax.random.key(2))
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (carry, after)]
+    yield Finding("what it carries keeps its shape from chunk to chunk", shapes[0] == shapes[1])
+
+
+def is_unbiased(est):
+    model, params, batch = small_problem()
+
+    def over_the_stream(key):
+        """The gradient of the whole stream's loss, put together from its chunks by their weights."""
+        keys = jax.random.split(key, CHUNKS + 1)
+        carry, total = est.init(model, params, BATCH_SIZE, keys[0]), 0.0
+        for i in range(CHUNKS):
+            estimate, carry = est(model, params, carry, chunk(batch, i), keys[i + 1])
+            total += flat(estimate.grads) * jnp.sum(chunk(batch, i).weights)
+        return total / jnp.sum(batch.weights)
+
+    def of_one_chunk(key):
+        return flat(gradient(est, model, params, chunk(batch, 0), key))
+
+    across = est.unbiased == "stream"
+    exact = flat(jax.grad(loss, argnums=1)(model, params, batch if across else chunk(batch, 0)))
+    samples = sample(over_the_stream if across else of_one_chunk)
+    verdict, detail = compare_means(samples, np.asarray(exact, np.float64))
+    scope = "stream" if across else "chunk"
+    if est.unbiased == "never":
+        yield Finding(f"its mean is the exact gradient of a {scope} (not promised)", None, detail)
+    else:
+        yield Finding(f"its mean is the exact gradient of a {scope}", verdict, detail)
+
+
+def gates_have_mean_one(est):
+    """Sharper than gradients: credit from any step to any earlier one must arrive with a mean factor of 1."""
+    if not isinstance(est, GatedEstimator) or est.unbiased == "never":
+        return
+    gates = jax.vmap(lambda key: est.gates(key, LENGTH, 1)[1:, 0])(jax.random.split(jax.random.key(3), 8 * SAMPLES))
+    spans = [(i, j) for i in range(LENGTH - 1) for j in range(i + 1, LENGTH)]
+    products = np.stack([np.prod(np.asarray(gates, np.float64)[:, i:j], axis=1) for i, j in spans], axis=1)
+    yield Finding("the products of its gates have mean 1", *compare_means(products, np.ones(len(spans))))
+
+
+def sample(estimate):
+    """`SAMPLES` draws of a flat estimate, in float64."""
+    draw = jax.jit(jax.vmap(estimate))
+    keys = jax.random.split(jax.random.key(2), SAMPLES).reshape(8, -1)
+    return np.concatenate([np.asarray(draw(part), np.float64) for part in keys])
+
+
+def compare_means(samples, exact) -> tuple[bool, str]:
+    """Whether the mean of the samples `[N, P]` may be `exact` `[P]`, and the coordinate where it fits worst."""
+    limit = NormalDist().inv_cdf(1 - FALSE_ALARM / (2 * samples.shape[1]))
+    error = np.abs(samples.mean(0) - exact)
+    rounding = 1e-5 * (np.abs(exact) + np.abs(exact).max())
+    standard_error = samples.std(0, ddof=1) / len(samples) ** 0.5
+    z = error / (standard_error + rounding / limit)
+    worst = int(np.argmax(z))
+    detail = (
+        f"worst of {len(exact)} coordinates: mean {samples.mean(0)[worst]:.5f} of {len(samples)} samples, exact "
+        f"{exact[worst]:.5f}, standard error {standard_error[worst]:.5f}: |z| = {z[worst]:.1f}, limit {limit:.1f}"
+    )
+    return bool(z[worst] <= limit), detail
+
+
+def flat(tree):
+    return ravel_pytree(tree)[0]

@@ -1,0 +1,35 @@
+"""Frozen dataclasses as pytrees: numbers are leaves; text, flags and fields marked `static` belong to the structure."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+Whole = int | np.integer | Array
+Real = float | int | np.number | Array
+
+
+def register(cls):
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, partial(unflatten, cls))
+
+
+def is_leaf(field, value) -> bool:
+    static = isinstance(value, str | bool | tuple | type(None)) or callable(value)
+    return not static and not field.metadata.get("static", False)
+
+
+def flatten_with_keys(est):
+    fields = [(field, getattr(est, field.name)) for field in dataclasses.fields(est)]
+    leaves = [(field.name, value) for field, value in fields if is_leaf(field, value)]
+    rest = tuple((field.name, value) for field, value in fields if not is_leaf(field, value))
+    return [(jax.tree_util.GetAttrKey(name), value) for name, value in leaves], (tuple(n for n, _ in leaves), rest)
+
+
+def unflatten(cls, names_and_rest, leaves):
+    names, rest = names_and_rest
+    est = object.__new__(cls)  # not through __init__: the leaves may be tracers, or anything that jax.tree.map returns
+    for name, value in (*zip(names, leaves), *rest):
+        object.__setattr__(est, name, value)
+    return est

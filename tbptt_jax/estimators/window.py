@@ -1,0 +1,25 @@
+"""Per-loss truncation: each loss looks back over the same number of steps."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tbptt_jax.estimators.base import WindowedEstimator
+from tbptt_jax.estimators.pytree import Whole
+
+
+@dataclass(frozen=True)
+class Window(WindowedEstimator):
+    """Each loss sees exactly the lags 0..tau−1.
+
+    tau = 1 is the current step alone. The estimate is Σ_{k<tau} G_k.
+    """
+
+    tau: Whole
+    unbiased: ClassVar[str] = "never"
+    reference: ClassVar[str] = "Williams & Peng 1990, BPTT(h)"
+
+    def __post_init__(self):
+        self.require_whole("tau", 1)
+
+    def lags(self, length):
+        return self.tau

@@ -1,0 +1,112 @@
+"""Any flax recurrent cell, unchanged: `flax.linen` cells, and `flax.nnx` cells as a class or as an instance.
+
+    tb.rnn(linen.GRUCell(features=64), inputs=28, hidden=64, outputs=28)
+    tb.rnn(nnx.GRUCell, inputs=28, hidden=64, outputs=28)                            # model.init draws its weights
+    tb.rnn(nnx.GRUCell(28, 64, rngs=nnx.Rngs(0)), inputs=28, hidden=64, outputs=28)  # model.init returns its weights
+
+A flax step returns (carry, output), and a readout here sees the state alone. In every common cell the output is one of
+the carry's leaves: `position` says which. Where it is none of them, the output is kept in the state beside the carry.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen, nnx
+
+from tbptt_jax.cells import Cell
+
+
+@dataclass(frozen=True)
+class FlaxCell(Cell):
+    """What both flax APIs share; a subclass says how to draw weights, start a carry and take a step."""
+
+    inputs: int
+    hidden: int
+    position: int | None
+
+    def start(self, params: Any, batch_size: int) -> Any:
+        raise NotImplementedError
+
+    def apply(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+    def initial_state(self, params, batch_size):
+        carry = self.start(params, batch_size)
+        if self.position is not None:
+            return carry
+        return carry, jnp.zeros((batch_size, self.hidden), jax.tree.leaves(params)[0].dtype)
+
+    def step(self, params, state, x):
+        if self.position is not None:
+            return self.apply(params, state, x)[0]
+        return self.apply(params, state[0], x)
+
+    def output(self, state):
+        return state[1] if self.position is None else jax.tree.leaves(state)[self.position]
+
+
+@dataclass(frozen=True)
+class LinenCell(FlaxCell):
+    module: linen.Module
+
+    def init(self, key):
+        return self.module.init(key, self.start({}, 1), jnp.zeros((1, self.inputs)))
+
+    def start(self, params, batch_size):
+        return self.module.initialize_carry(jax.random.key(0), (batch_size, self.inputs))
+
+    def apply(self, params, carry, x):
+        return self.module.apply(params, carry, x)
+
+
+@dataclass(frozen=True)
+class NNXCell(FlaxCell):
+    source: Any  # the class, or an instance that holds its weights
+    graph: Any = None
+
+    def build(self, key):
+        return (
+            self.source(self.inputs, self.hidden, rngs=nnx.Rngs(key)) if isinstance(self.source, type) else self.source
+        )
+
+    def init(self, key):
+        return nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param, ...)[1])
+
+    def module(self, params):
+        return nnx.merge(self.graph, nnx.State(params))
+
+    def start(self, params, batch_size):
+        return self.module(params).initialize_carry((batch_size, self.inputs), nnx.Rngs(0))
+
+    def apply(self, params, carry, x):
+        return self.module(params)(carry, x)
+
+
+def wrap_flax_cell(cell: Any, hidden: int) -> Callable[[int], Cell]:
+    """A function from the number of inputs to the wrapped cell."""
+    if isinstance(cell, linen.Module):
+        return lambda inputs: locate_output(LinenCell(inputs, hidden, None, cell))
+    if isinstance(cell, nnx.Module) or (isinstance(cell, type) and issubclass(cell, nnx.Module)):
+
+        def wrap(inputs):
+            plain = NNXCell(inputs, hidden, None, cell)
+            graph, _ = nnx.split(nnx.eval_shape(plain.build, jax.random.key(0)))
+            return locate_output(replace(plain, graph=graph))
+
+        return wrap
+    raise ValueError(f"cell: a name, a flax.linen cell or a flax.nnx cell (class or instance) is needed, got {cell!r}")
+
+
+def locate_output(cell: FlaxCell) -> FlaxCell:
+    """Find the carry's leaf that is the output, by tracing one step."""
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    x = jax.ShapeDtypeStruct((1, cell.inputs), jnp.float32)
+    step = jax.make_jaxpr(lambda params, x: cell.apply(params, cell.start(params, 1), x))(params, x)
+    *carry, output = step.jaxpr.outvars
+    if output.aval.shape != (1, cell.hidden):
+        raise ValueError(f"hidden: the cell's output has shape {output.aval.shape[1:]}, got hidden={cell.hidden}")
+    same = [i for i, leaf in enumerate(carry) if leaf is output]
+    return replace(cell, position=same[0] if same else None)

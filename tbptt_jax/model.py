@@ -1,0 +1,197 @@
+"""The model of the chapter: h_t = f(x_t, h_{t-1}, w), o_t = g(h_t, w), l(o_t, y_t).
+
+A `Model` holds no parameters; it says how to make them and how to use them. Everything else in the package
+(estimators, analysis, training) reaches a recurrent model through these five methods alone.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.cells import Cell, make_cell
+from tbptt_jax.errors import choose
+
+Params = PyTree
+State = PyTree
+
+
+class Batch(NamedTuple):
+    """Sequences side by side, time first: inputs and targets `[T, B, ...]`, weights `[T, B]` (None: 1 everywhere)."""
+
+    inputs: PyTree
+    targets: PyTree
+    weights: Array | None = None
+
+
+@dataclass(frozen=True)
+class Model(ABC):
+    """A recurrent model; subclass it as a frozen dataclass with hashable fields. States and outputs are batched."""
+
+    @abstractmethod
+    def init(self, key: Array) -> Params:
+        """Parameters drawn with a key."""
+
+    @abstractmethod
+    def initial_state(self, params: Params, batch_size: int) -> State:
+        """The state h_0 before the first step, every leaf `[B, ...]`."""
+
+    @abstractmethod
+    def step(self, params: Params, state: State, x: PyTree) -> State:
+        """h_t = f(x_t, h_{t-1}, w)."""
+
+    @abstractmethod
+    def readout(self, params: Params, state: State) -> PyTree:
+        """o_t = g(h_t, w)."""
+
+    @abstractmethod
+    def losses(self, output: PyTree, target: PyTree) -> Array:
+        """l(o_t, y_t), one number a sequence: `[B]`."""
+
+
+@dataclass(frozen=True)
+class RNN(Model):
+    """A recurrent cell with a linear readout o_t = W_qh h_t + b_q (no b_q where `bias` is False)."""
+
+    cell: Cell
+    outputs: int
+    loss: Callable[[Array, Array], Array]
+    bias: bool = True
+
+    def init(self, key):
+        cell_key, readout_key = jax.random.split(key)
+        readout = {"W_qh": jax.random.normal(readout_key, (self.outputs, self.cell.hidden)) / self.cell.hidden**0.5}
+        if self.bias:
+            readout["b_q"] = jnp.zeros(self.outputs)
+        return {"cell": self.cell.init(cell_key), "readout": readout}
+
+    def initial_state(self, params, batch_size):
+        return self.cell.initial_state(params["cell"], batch_size)
+
+    def step(self, params, state, x):
+        if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != (self.cell.inputs,):
+            raise ValueError(
+                f"inputs: floats of shape [T, B, {self.cell.inputs}] are needed, got {x.dtype} of shape "
+                f"{['T', *x.shape]}. For symbols write jax.nn.one_hot(symbols, {self.cell.inputs})"
+            )
+        return self.cell.step(params["cell"], state, x)
+
+    def readout(self, params, state):
+        weights = params["readout"]
+        output = self.cell.output(state) @ weights["W_qh"].T
+        return output + weights["b_q"] if self.bias else output
+
+    def losses(self, output, target):
+        return self.loss(output, target)
+
+
+def rnn(
+    cell: Any,
+    inputs: int,
+    hidden: int,
+    outputs: int,
+    loss: str | Callable = "softmax",
+    layers: int = 1,
+    *,
+    radius: float | None = None,
+    orthogonal: bool = False,
+) -> RNN:
+    """A recurrent network: `cell` is "linear", "tanh", "gru", "lstm" or any flax RNN cell (see `cells`).
+
+    `radius` sets the spectral radius of every recurrent matrix at initialisation; `orthogonal` draws it orthogonal
+    (radius 1 unless given). `loss` is "softmax" (integer targets), "squared", "binary" or a function
+    (output `[B, outputs]`, target) -> `[B]`. The linear model has no biases, as in the chapter.
+    """
+    for name, value in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
+    loss = loss if callable(loss) else choose("loss", loss, LOSSES)
+    return RNN(make_cell(cell, inputs, hidden, layers, radius, orthogonal), outputs, loss, bias=cell != "linear")
+
+
+def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
+    """-log softmax(output)[target], in nats; the targets are whole numbers in 0..K-1, and any other gives NaN."""
+    if not jnp.issubdtype(target.dtype, jnp.integer):
+        raise ValueError(f"targets: the softmax loss needs whole numbers, got {target.dtype}")
+    same_shape(target, output.shape[:-1])
+    chosen = jnp.take_along_axis(output, target[..., None], axis=-1, mode="fill")[..., 0]
+    inside = (target >= 0) & (target < output.shape[-1])
+    return jax.nn.logsumexp(output, axis=-1) - jnp.where(inside, chosen, jnp.nan)
+
+
+def squared_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
+    """½ ‖output − target‖²."""
+    same_shape(target, output.shape)
+    return 0.5 * jnp.sum((output - target) ** 2, axis=-1)
+
+
+def binary_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
+    """Cross-entropy of K independent binary targets in [0, 1], the outputs being log-odds; summed over K, in nats."""
+    same_shape(target, output.shape)
+    return jnp.sum(jax.nn.softplus(output) - target * output, axis=-1)
+
+
+LOSSES = {"softmax": softmax_loss, "squared": squared_loss, "binary": binary_loss}
+
+
+def same_shape(target, shape):
+    if target.shape != shape:
+        raise ValueError(f"targets: shape {['T', *shape]} is needed by this loss, got {['T', *target.shape]}")
+
+
+def loss(model: Model, params: Params, batch: Batch) -> Array:
+    """L = Σ weights · l / Σ weights over whole sequences that start from the model's initial state.
+
+    Its `jax.grad` is full backpropagation through time. Where all weights are zero the loss is 0; a NaN in the data
+    is never hidden: it makes the loss NaN.
+    """
+    _, batch_size = sequence_shape(batch)
+
+    def step(state, x):
+        state = model.step(params, state, x)
+        return state, state
+
+    _, states = lax.scan(step, model.initial_state(params, batch_size), batch.inputs)
+    return loss_of_states(model, params, states, batch)
+
+
+def loss_of_states(model: Model, params: Params, states: State, batch: Batch) -> Array:
+    """The loss when the states h_1..h_T `[T, B, ...]` are known: the readout of all steps at once."""
+    outputs = jax.vmap(model.readout, in_axes=(None, 0))(params, states)
+    losses = jax.vmap(model.losses)(outputs, batch.targets)
+    length, batch_size = sequence_shape(batch)
+    if losses.shape != (length, batch_size):
+        raise ValueError(f"{type(model).__name__}.losses: shape [B] = [{batch_size}] is needed, got {losses.shape[1:]}")
+    return weighted_mean(losses, batch.weights)
+
+
+def weighted_mean(losses: Float[Array, "T B"], weights: Array | None) -> Array:
+    """Σ weights · losses / Σ weights; 0 where all weights are zero, as in a chunk before the only loss."""
+    if weights is None:
+        return jnp.mean(losses)
+    total = jnp.sum(weights)
+    return jnp.sum(weights * losses) / jnp.where(total == 0, 1, total)
+
+
+def sequence_shape(batch: Batch) -> tuple[int, int]:
+    """(T, B) of a batch, after a check that inputs, targets and weights agree on it."""
+    shapes = {
+        name: [jnp.shape(leaf) for leaf in jax.tree.leaves(part)]
+        for name, part in (("inputs", batch.inputs), ("targets", batch.targets), ("weights", batch.weights))
+    }
+    if not shapes["inputs"]:
+        raise ValueError("inputs: at least one array [T, B, ...] is needed, got none")
+    length, batch_size = (*shapes["inputs"][0], 0, 0)[:2]
+    if not length or not batch_size:
+        raise ValueError(f"inputs: shape [T, B, ...] with T and B at least 1 is needed, got {shapes['inputs'][0]}")
+    for name, found in shapes.items():
+        for shape in found:
+            if shape[:2] != (length, batch_size) or (name == "weights" and len(shape) != 2):
+                wanted = f"[{length}, {batch_size}]" if name == "weights" else f"[{length}, {batch_size}, ...]"
+                raise ValueError(f"{name}: shape {wanted} is needed to match the inputs, got {list(shape)}")
+    return length, batch_size

@@ -1,0 +1,187 @@
+"""Estimators as values: text and back, pytrees, validation, registry; and that numbers never recompile anything."""
+
+import dataclasses
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.estimators import registry
+from tbptt_jax.estimators.contract import check
+from tests.problems import distance, problem
+
+EXAMPLES = [
+    tb.Full(),
+    tb.Segment(8),
+    tb.Segment(8, "random"),
+    tb.Window(3),
+    tb.Buffered(8, 4),
+    tb.Randomized(0.9),
+    tb.Randomized(0.9, shared=True),
+    tb.Geometric(0.5),
+    tb.ARTBP(16, 4.0),
+    tb.ARTBP(16.0, 2.5, shared=True),
+]
+
+
+def test_every_registered_estimator_has_an_example_here():
+    assert {type(est) for est in EXAMPLES} == set(tb.estimators().values())
+
+
+@pytest.mark.parametrize("est", EXAMPLES, ids=str)
+def test_text_and_back(est):
+    assert tb.make_estimator(str(est)) == est
+    assert type(tb.make_estimator(str(est))) is type(est)
+
+
+def test_text_shows_what_differs_from_the_defaults():
+    assert str(tb.Segment(8)) == "segment(tau=8)"
+    assert str(tb.ARTBP(length=16, alpha=3.0)) == "artbp(length=16, alpha=3.0)"
+    assert str(tb.Window(np.int64(3))) == "window(tau=3)"
+    assert tb.make_estimator("full") == tb.make_estimator(" full( ) ") == tb.Full()
+    assert tb.make_estimator("segment(8, 'random')") == tb.Segment(8, "random")
+
+
+@pytest.mark.parametrize("est", EXAMPLES, ids=str)
+def test_every_estimator_keeps_the_contract(est):
+    broken = [finding for finding in check(est) if finding.held is False]
+    assert not broken
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("segmnt(tau=4)", "unknown name 'segmnt'. Did you mean segment"),
+        ("segment(tau=0)", "segment: tau must be a whole number of at least 1, got 0"),
+        ("segment(tau=True)", "got True"),
+        ("segment(tau=4, offset='late')", 'offset must be a whole number or "random"'),
+        ("segment(tau=4, offset=-1)", "offset must be a whole number of at least 0"),
+        ("segment()", r"does not fit segment\(tau, offset=0\)"),
+        ("segment(tua=4)", r"does not fit segment\(tau, offset=0\)"),
+        ("window(tau=0)", "window: tau must be"),
+        ("buffered(k1=2, k2=4)", "k1 must be at least k2 = 4, got 2"),
+        ("randomized(keep=1.5)", "keep must be a number above 0 and at most 1, got 1.5"),
+        ("randomized(keep=0)", "keep must be a number above 0"),
+        ("geometric(keep=-0.1)", "keep must be a number from 0 to 1"),
+        ("artbp(length=0.5)", "length must be a number above 1, got 0.5"),
+        ("artbp(length=1)", "length must be a number above 1, got 1"),
+        ("artbp(length=4, alpha=1)", "alpha must be a number above 1, got 1"),
+        ("segment(tau=__import__('os'))", "a form like"),
+        ("open('x').read()", "a form like"),
+        ("segment(", "a form like"),
+        ("segment(**{})", "does not fit|a form like"),
+        ("", "a form like"),
+        ("nowhere.py:Mine()", "there is no file nowhere.py"),
+    ],
+)
+def test_bad_text_is_refused_by_name(text, words):
+    with pytest.raises(ValueError, match=words):
+        tb.make_estimator(text)
+
+
+@pytest.mark.parametrize("est", [tb.Randomized(0.5), tb.Geometric(0.5), tb.ARTBP(3), tb.Segment(3, "random")], ids=str)
+def test_a_missing_key_is_asked_for(est):
+    with pytest.raises(ValueError, match="draws at random: pass key="):
+        tb.gradient(est, *problem("tanh"))
+
+
+def test_numbers_are_leaves_and_the_rest_is_structure():
+    assert jax.tree.leaves(tb.ARTBP(16, 4.0, shared=True)) == [16, 4.0]
+    assert jax.tree.leaves(tb.Segment(8, "random")) == [8]
+    assert jax.tree.leaves(tb.Buffered(8, 4)) == []
+    assert jax.tree.structure(tb.Window(3)) == jax.tree.structure(tb.Window(9))
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, tb.Window(3))
+    assert doubled == tb.Window(6)
+    assert len({tb.Window(3), tb.Window(3), tb.Window(4)}) == 2
+
+
+def test_nothing_recompiles_when_numbers_keys_or_data_change():
+    model, params, batch = problem("tanh")
+    traces = []
+
+    @jax.jit
+    def gradient(est, params, batch, key):
+        traces.append(str(type(est)))
+        return tb.gradient(est, model, params, batch, key)
+
+    kinds = [
+        [tb.Segment(2), tb.Segment(3), tb.Segment(100)],
+        [tb.Segment(2, "random"), tb.Segment(5, "random")],
+        [tb.Window(1), tb.Window(4)],
+        [tb.Randomized(0.5), tb.Randomized(0.9)],
+        [tb.Geometric(0.5), tb.Geometric(0.9)],
+        [tb.ARTBP(4.0, 3.0), tb.ARTBP(2.0, 4.0)],
+    ]
+    for ests in kinds:
+        for i, est in enumerate(ests):
+            inputs = batch.inputs + i
+            together = gradient(est, params, batch._replace(inputs=inputs), jax.random.key(i))
+            _, key = jax.random.split(jax.random.key(i))
+            start = model.initial_state(params, 2)
+            alone, _ = est(model, params, start, batch._replace(inputs=inputs), key)
+            assert distance(together, alone.grads) < 1e-12, est  # the constants of one, the arguments of the other
+    assert len(traces) == len(kinds)
+
+
+def test_a_stacked_estimator_is_a_sweep():
+    model, params, batch = problem("tanh")
+    for kind, values in (
+        (tb.Window, jnp.arange(1, 5)),
+        (tb.Segment, jnp.arange(1, 5)),
+        (tb.Randomized, jnp.asarray([0.3, 1.0])),
+    ):
+        key = jax.random.key(0)
+        stacked = jax.vmap(lambda est, key=key: tb.gradient(est, model, params, batch, key))(kind(values))
+        for i, value in enumerate(values.tolist()):
+            alone = tb.gradient(kind(value), model, params, batch, key)
+            assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], stacked), alone) < 1e-12
+
+
+def test_a_gates_function_of_the_wrong_shape_is_named():
+    @dataclasses.dataclass(frozen=True)
+    class Flat(tb.GatedEstimator):
+        unbiased = "never"
+
+        def gates(self, key, length, batch_size):
+            return jnp.ones(length)
+
+    with pytest.raises(ValueError, match=r"flat.gates: shape \[T, B\] = \[6, 2\] is needed, got \(6,\)"):
+        tb.gradient(Flat(), *problem("tanh"))
+
+
+def test_other_packages_can_announce_estimators(tmp_path, monkeypatch):
+    (tmp_path / "their_package.py").write_text(MINE)
+    info = tmp_path / "their_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their_package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[tbptt_jax.estimators]\nmine = their_package:Mine\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry.estimators.cache_clear()
+    try:
+        assert tb.make_estimator("mine(keep=0.25)").keep == 0.25
+        (info / "entry_points.txt").write_text("[tbptt_jax.estimators]\nmine = their_package:jnp\n")
+        registry.estimators.cache_clear()
+        with pytest.raises(TypeError, match="a subclass of Estimator is needed"):
+            tb.estimators()
+    finally:
+        registry.estimators.cache_clear()
+        sys.modules.pop("their_package", None)
+
+
+MINE = '''
+from dataclasses import dataclass
+import jax, jax.numpy as jnp
+import tbptt_jax as tb
+
+@dataclass(frozen=True)
+class Mine(tb.GatedEstimator):
+    """Keep half of all steps, or as many as you say."""
+    keep: float = 0.5
+    unbiased = "chunk"
+
+    def gates(self, key, length, batch_size):
+        return jax.random.bernoulli(key, self.keep, (length, batch_size)) / self.keep
+'''

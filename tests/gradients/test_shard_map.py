@@ -1,0 +1,45 @@
+"""Sequences spread over devices: a process of its own, since the number of devices is fixed when JAX starts."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import jax, jax.numpy as jnp
+from functools import partial
+from jax.sharding import PartitionSpec as P
+import tbptt_jax as tb
+jax.config.update("jax_enable_x64", True)
+mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+model = tb.rnn("gru", 2, 3, 2, "squared")
+params = model.init(jax.random.key(0))
+batch = tb.Batch(jax.random.normal(jax.random.key(1), (6, 8, 2)), jnp.ones((6, 8, 2)), jnp.ones((6, 8)))
+for est in (tb.Full(), tb.Segment(2), tb.Segment(4, offset=1), tb.Window(3), tb.Buffered(4, 2), tb.Randomized(0.5)):
+    def one(params, batch):
+        def step(state, x):
+            state = model.step(params, state, x)
+            return state, state
+        start = model.initial_state(params, batch.inputs.shape[1])
+        start = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, "data", to="varying") if spread else leaf, start)
+        _, states = tb.scan(step, start, batch.inputs, truncation=est, key=jax.random.key(2))
+        total = jnp.sum(states**2)
+        return jax.lax.psum(total, "data") if spread else total
+    spread = False
+    alone = jax.jit(jax.grad(one))(params, batch)
+    spread = True
+    sharded = jax.shard_map(one, mesh=mesh, in_specs=(P(), P(None, "data")), out_specs=P())
+    together = jax.jit(jax.grad(sharded))(params, batch)
+    apart = max(float(jnp.max(jnp.abs(a - b))) for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together)))
+    inside = jax.shard_map(jax.grad(one), mesh=mesh, in_specs=(P(), P(None, "data")), out_specs=P())
+    within = jax.jit(inside)(params, batch)
+    pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(within))
+    apart = max(apart, *(float(jnp.max(jnp.abs(a - b))) for a, b in pairs))
+    print(est, apart)
+    assert apart < 1e-10, est
+"""
+
+
+def test_gradients_are_the_same_on_four_devices():
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

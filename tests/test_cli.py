@@ -1,0 +1,105 @@
+"""The command line, as a user types it: real processes, in float32."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def tbptt(*words, **environment):
+    command = [sys.executable, "-m", "tbptt_jax.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+
+
+def test_help_does_not_import_jax():
+    run = "from tbptt_jax.cli import main; main(['--help'])"
+    program = f"import sys\ntry:\n {run}\nfinally: print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert all(word in done.stdout for word in ("list", "check", "info"))
+
+
+def test_info_says_versions_devices_and_places(tmp_path):
+    done = tbptt("info", "--results", str(tmp_path), TBPTT_DATA=str(tmp_path / "texts"), JAX_PLATFORMS="cpu")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^jax +\d", done.stdout, re.M) and "cpu" in done.stdout
+    assert str(tmp_path) in done.stdout and str(tmp_path / "texts") in done.stdout
+
+
+def test_list_shows_every_estimator_as_it_is_written():
+    done = tbptt("list")
+    assert done.returncode == 0, done.stderr
+    for form in (
+        "full()",
+        "segment(tau, offset=0)",
+        "randomized(keep, shared=False)",
+        "artbp(length, alpha=4.0, shared=False)",
+    ):
+        assert form in done.stdout
+
+
+def test_the_extension_example_of_the_readme_passes_the_check(tmp_path):
+    """The code block in the README is what is run, and it is at most ten lines."""
+    readme = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```python\n# my\.py\n(.*?)```", readme, re.S)
+    code = [line for line in block.splitlines() if line.strip() and not line.startswith(("import", "from"))]
+    assert len(code) <= 10
+    (tmp_path / "my.py").write_text(block)
+    done = tbptt("check", f"{tmp_path}/my.py:Mine(keep=0.8)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "BROKEN" not in done.stdout and "all held" in done.stdout
+
+
+BIASED = """
+from dataclasses import dataclass
+import jax
+import tbptt_jax as tb
+
+@dataclass(frozen=True)
+class Biased(tb.GatedEstimator):
+    keep: float = 0.9
+    unbiased = "chunk"
+
+    def gates(self, key, length, batch_size):
+        return jax.random.bernoulli(key, self.keep, (length, batch_size)) / (self.keep + {slip})
+"""
+
+
+@pytest.mark.parametrize("slip", [0.1, 0.01])
+def test_a_biased_estimator_that_says_it_is_unbiased_is_caught(tmp_path, slip):
+    """keep + 0.1 forgets to reweight; keep + 0.01 is a slip of one per cent in the weight."""
+    (tmp_path / "biased.py").write_text(BIASED.format(slip=slip))
+    done = tbptt("check", f"{tmp_path}/biased.py:Biased()")
+    assert done.returncode == 1
+    assert re.search(r"BROKEN +the products of its gates have mean 1", done.stdout)
+    if slip == 0.1:
+        assert re.search(r"BROKEN +its mean is the exact gradient", done.stdout)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["check", "segmnt(tau=3)"], "unknown name 'segmnt'. Did you mean segment"),
+        (["check", "window(tau=0)"], "window: tau must be a whole number of at least 1, got 0"),
+        (["check", "segment(tau=2.5)"], "segment: tau must be a whole number of at least 1, got 2.5"),
+        (["check", "segment(tau='x')"], "segment: tau must be a whole number of at least 1, got 'x'"),
+        (["check", "randomized(keep=None)"], "randomized: keep must be a number above 0 and at most 1, got None"),
+    ],
+)
+def test_bad_words_end_with_a_message_and_no_traceback(words, said):
+    done = tbptt(*words)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_class_that_a_file_lacks_is_named_with_those_it_has(tmp_path):
+    (tmp_path / "biased.py").write_text(BIASED.format(slip=0))
+    done = tbptt("check", f"{tmp_path}/biased.py:Biassed()")
+    assert done.returncode == 2 and "Did you mean Biased" in done.stderr
+    (tmp_path / "broken.py").write_text("1 / 0")
+    done = tbptt("check", f"{tmp_path}/broken.py:Mine()")
+    assert done.returncode == 2 and "cannot be imported: ZeroDivisionError" in done.stderr
