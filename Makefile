@@ -9,7 +9,7 @@ demo: setup
 	$(BIN)/python experiments/lorenz.py
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .

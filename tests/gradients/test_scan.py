@@ -45,8 +45,7 @@ def test_equals_the_definition_on_any_gates(gates, reverse):
     assert distance(gradients(ours), gradients(theirs)) < 1e-12
 
 
-@pytest.mark.parametrize("tau", range(1, T + 2))
-@pytest.mark.parametrize("offset", [0, 1, 3])
+@pytest.mark.parametrize("tau, offset", [(1, 0), (2, 0), (2, 1), (3, 0), (3, 2), (5, 3), (T, 0), (T, 4), (T + 1, 3)])
 def test_segments_side_by_side_equal_their_gates(tau, offset):
     segment = tb.Segment(tau, offset)
     gates = segment.gates(None, T, 1)[:, 0]
@@ -74,7 +73,7 @@ def gradients_looking_back(first):
     return jax.grad(loss, (0, 1, 2))(W, H0, XS)
 
 
-@pytest.mark.parametrize("tau", range(1, T + 2))
+@pytest.mark.parametrize("tau", [1, 2, 4, T, T + 1])
 def test_windows_equal_a_loop_over_losses(tau):
     loop = gradients_looking_back(lambda t: t - tau + 1)
     traced = jax.jit(
