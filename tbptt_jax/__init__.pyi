@@ -1,3 +1,6 @@
+from tbptt_jax.analysis import exact as exact
+from tbptt_jax.analysis.cost import cost as cost
+from tbptt_jax.analysis.sampling import measure as measure
 from tbptt_jax.estimators.artbp import ARTBP as ARTBP
 from tbptt_jax.estimators.base import Estimate as Estimate
 from tbptt_jax.estimators.base import Estimator as Estimator

@@ -34,6 +34,9 @@ def make_parser() -> argparse.ArgumentParser:
     command("list", list_names, "the estimators, one line each")
     check = command("check", check_estimator, "contract and unbiasedness tests on an estimator")
     check.add_argument("estimator", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
+    bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
+    bench.add_argument("name", choices=["analysis"])
+    bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     info = command("info", show_info, "versions, devices, where results and data live")
     info.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/")
     return parser
@@ -61,6 +64,15 @@ def check_estimator(given) -> int:
     broken = sum(finding.held is False for finding in findings)
     print(f"{given.estimator}: {broken} of {len(findings)} broken" if broken else f"{given.estimator}: all held")
     return 1 if broken else 0
+
+
+def run_benchmark(given) -> int:
+    from importlib import import_module
+
+    if given.rounds < 1:
+        raise ValueError(f"--rounds: a number of at least 1 is needed, got {given.rounds}")
+    import_module(f"tbptt_jax.benchmarks.{given.name}").main(given.rounds)
+    return 0
 
 
 def show_info(given) -> int:

@@ -36,7 +36,7 @@ def test_list_shows_every_estimator_as_it_is_written():
     assert done.returncode == 0, done.stderr
     for form in (
         "full()",
-        "segment(tau, offset=0)",
+        "segment(tau, offset=0, in_order=False)",
         "randomized(keep, shared=False)",
         "artbp(length, alpha=4.0, shared=False)",
     ):

@@ -8,6 +8,7 @@ import tbptt_jax as tb
 PACKAGE = Path(tb.__file__).parent
 FLOORS = [  # from the top down; a module may import from its own floor and from those below
     ["cli"],
+    ["benchmarks"],
     ["plots"],
     ["lab"],
     ["training"],

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.laws import Renewal
 from tbptt_jax.estimators.pytree import Real
 
 
@@ -47,3 +48,7 @@ class ARTBP(GatedEstimator):
         return jnp.broadcast_to(
             jnp.concatenate([jnp.ones_like(draws[:1], shape=(1, draws.shape[1])), gates]), (length, batch_size)
         )
+
+    def law(self, length):
+        cut = self.cut_probability(jnp.arange(1.0, length + 1))
+        return Renewal(cut, 1 / (1 - cut))

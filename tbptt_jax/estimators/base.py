@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.pytree import register
 from tbptt_jax.gradients.cuts import Cut, Gates, Lags
 from tbptt_jax.gradients.scan import cut_scan
@@ -95,6 +96,11 @@ class Truncation(Estimator):
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
         """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
 
+    def law(self, length: int) -> Law | None:
+        """How the cuts are distributed, if that is known: `exact` needs it. One law for each sequence of a batch, all
+        independent, unless the estimator has a true field `shared`."""
+        return None
+
     def __call__(self, model, params, carry, batch, key):
         cut = self.cut(key, *sequence_shape(batch))
 
@@ -136,6 +142,9 @@ class WindowedEstimator(Truncation):
 
     def cut(self, key, length, batch_size):
         return Lags(self.lags(length))
+
+    def law(self, length):
+        return Fixed()
 
 
 @partial(jax.jit, static_argnames="model")

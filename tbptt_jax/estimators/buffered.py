@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tbptt_jax.estimators.base import Truncation
+from tbptt_jax.estimators.laws import Fixed
 from tbptt_jax.gradients.cuts import Blocks, Gates
 
 
@@ -27,3 +28,6 @@ class Buffered(Truncation):
 
     def cut(self, key, length, batch_size):
         return Gates(None) if self.k2 >= length else Blocks(self.k1, self.k2)
+
+    def law(self, length):
+        return Fixed()

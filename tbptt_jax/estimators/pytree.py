@@ -1,4 +1,7 @@
-"""Frozen dataclasses as pytrees: numbers are leaves; text, flags and fields marked `static` belong to the structure."""
+"""Frozen dataclasses as pytrees: numbers are leaves; text, flags and what is marked belong to the structure.
+
+A field is marked by `field(metadata={"static": True})`, or by its name among the instance's `constants`.
+"""
 
 import dataclasses
 from functools import partial
@@ -15,15 +18,15 @@ def register(cls):
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, partial(unflatten, cls))
 
 
-def is_leaf(field, value) -> bool:
+def is_leaf(est, field, value) -> bool:
     static = isinstance(value, str | bool | tuple | type(None)) or callable(value)
-    return not static and not field.metadata.get("static", False)
+    return not static and not field.metadata.get("static", False) and field.name not in getattr(est, "constants", ())
 
 
 def flatten_with_keys(est):
     fields = [(field, getattr(est, field.name)) for field in dataclasses.fields(est)]
-    leaves = [(field.name, value) for field, value in fields if is_leaf(field, value)]
-    rest = tuple((field.name, value) for field, value in fields if not is_leaf(field, value))
+    leaves = [(field.name, value) for field, value in fields if is_leaf(est, field, value)]
+    rest = tuple((field.name, value) for field, value in fields if not is_leaf(est, field, value))
     return [(jax.tree_util.GetAttrKey(name), value) for name, value in leaves], (tuple(n for n, _ in leaves), rest)
 
 

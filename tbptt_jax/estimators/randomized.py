@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.estimators.pytree import Real
 
 
@@ -29,6 +30,9 @@ class Randomized(GatedEstimator):
     def gates(self, key, length, batch_size):
         return kept(self.require_key(key), self.keep, length, batch_size, self.shared) / self.keep
 
+    def law(self, length):
+        return Independent(jnp.ones(length), jnp.full(length, 1 / self.keep - 1))
+
 
 @dataclass(frozen=True)
 class Geometric(GatedEstimator):
@@ -47,6 +51,9 @@ class Geometric(GatedEstimator):
 
     def gates(self, key, length, batch_size):
         return kept(self.require_key(key), self.keep, length, batch_size, self.shared)
+
+    def law(self, length):
+        return Independent(jnp.full(length, self.keep), jnp.full(length, self.keep * (1 - self.keep)))
 
 
 def kept(key, keep, length, batch_size, shared):

@@ -5,10 +5,14 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.base import Estimate, GatedEstimator
+from tbptt_jax.estimators.full import Full
+from tbptt_jax.estimators.laws import Fixed, Patterns
 from tbptt_jax.estimators.pytree import Whole
 from tbptt_jax.gradients.cuts import Blocks
+from tbptt_jax.model import sequence_shape
 
 
 @dataclass(frozen=True)
@@ -17,11 +21,13 @@ class Segment(GatedEstimator):
 
     gate_t = 0 before the first step of a segment, else 1. The first segment ends after `offset` steps (0: after tau).
     An offset of "random" is drawn uniformly from 0..tau−1, and then the mean is Σ_k max(0, 1 − k/tau) G_k. Exact once
-    tau is at least T. A tau that is known when the program is traced lets the segments run side by side.
+    tau is at least T. A tau that is known when the program is traced lets the segments run side by side, tau deep; with
+    `in_order` they run one after the other instead, and the memory for activations is that of one segment.
     """
 
     tau: Whole
     offset: int | str = field(default=0, metadata={"static": True})
+    in_order: bool = False
     unbiased: ClassVar[str] = "never"
     reference: ClassVar[str] = "Jaeger 2002, A tutorial on training recurrent neural networks"
 
@@ -31,6 +37,15 @@ class Segment(GatedEstimator):
             if isinstance(self.offset, str):
                 raise ValueError(f'segment: offset must be a whole number or "random", got {self.offset!r}')
             self.require_whole("offset", 0)
+        elif self.in_order:
+            raise ValueError('segment: in_order needs a fixed offset, got offset="random"')
+        if self.in_order and not isinstance(self.tau, int):
+            raise ValueError(f"segment: in_order needs a tau that is a Python number, got {self.tau!r}")
+
+    @property
+    def constants(self):
+        """Segments in order are a loop of fixed shapes: their length is a constant of the compiled program."""
+        return ("tau",) if self.in_order else ()
 
     def first(self, key):
         """The length of the first segment, in 0..tau−1; 0 stands for a whole one."""
@@ -51,3 +66,43 @@ class Segment(GatedEstimator):
         if isinstance(first, int) and first == 0:
             return Blocks(tau, tau)
         return Blocks(tau, tau, jnp.minimum(first, length), whole=False)
+
+    def law(self, length):
+        if self.offset != "random":
+            return Fixed()
+        kinds = min(int(self.tau), length)  # all offsets from T on, like 0, leave the sequence whole
+        gates = jnp.stack([Segment(self.tau, offset).gates(None, length, 1)[:, 0] for offset in range(kinds)])
+        return Patterns(gates, jnp.full(kinds, 1 / self.tau).at[0].add((self.tau - kinds) / self.tau))
+
+    def __call__(self, model, params, carry, batch, key):
+        if not self.in_order:
+            return super().__call__(model, params, carry, batch, key)
+        if not isinstance(self.tau, int):
+            raise ValueError(
+                "segment: in_order needs a tau that is a constant of the program: close over the estimator"
+            )
+        length, _ = sequence_shape(batch)
+        weights = jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights
+        batch, total_weight = batch._replace(weights=weights), jnp.sum(weights)
+
+        def add_segment(carry_and_sum, part):
+            """One more segment: its own mean loss and gradient, by its share of the weights."""
+            estimate, carry = Full()(model, params, carry_and_sum[0], part, None)
+            share = jnp.sum(part.weights) / jnp.where(total_weight == 0, 1, total_weight)
+            return (carry, jax.tree.map(lambda s, new: s + share * new, carry_and_sum[1], estimate)), None
+
+        first = min(self.first(None), length)
+        rest = first + (length - first) // self.tau * self.tau
+        state = carry, Estimate(jnp.zeros_like(total_weight), jax.tree.map(jnp.zeros_like, params))
+        head, body, tail = (
+            jax.tree.map(lambda leaf, part=part: leaf[part], batch)
+            for part in (slice(0, first), slice(first, rest), slice(rest, length))
+        )
+        if first > 0:
+            state, _ = add_segment(state, head)
+        if first < rest:
+            stacked = jax.tree.map(lambda leaf: leaf.reshape(-1, self.tau, *leaf.shape[1:]), body)
+            state, _ = lax.scan(add_segment, state, stacked)
+        if rest < length:
+            state, _ = add_segment(state, tail)
+        return state[1], state[0]

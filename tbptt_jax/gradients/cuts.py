@@ -111,6 +111,7 @@ def where(mask, leaf):
 
 def zeros_like(leaf, stacked=()):
     """Zeros `[*stacked, *leaf.shape]` that vary over the devices of a `shard_map` as the leaf does."""
+    leaf = jnp.asarray(leaf)  # a literal, too, may be a constant of the program
     zeros = jnp.zeros((*stacked, *leaf.shape), leaf.dtype)
     axes = tuple(jax.typeof(leaf).manual_axis_type.varying)
     return lax.pcast(zeros, axes, to="varying") if axes else zeros

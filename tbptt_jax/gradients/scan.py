@@ -1,9 +1,10 @@
 """`scan`: a `jax.lax.scan` whose backward pass can be cut.
 
 Forward it is `lax.scan`, and only the states h_0..h_{T-1} are kept. Backward, a cut (see `cuts`) says how credit flows
-from state to state; then one vectorised pullback over all steps gives what the parameters and inputs receive,
-Σ_t F_tᵀ δ_t: no parameter-sized sum is carried through the loop. Nothing in the forward pass depends on the cut, so
-`vmap` over keys or gates runs it once.
+from state to state; a vectorised pullback over many steps at once then gives what the parameters and inputs receive,
+Σ_t F_tᵀ δ_t: no parameter-sized sum is carried from step to step. Where credit goes step by step, this alternates in
+stretches of `STRETCH` steps, short enough for the credits to stay in a processor's cache. Nothing in the forward pass
+depends on the cut, so `vmap` over keys or gates runs it once.
 """
 
 from functools import partial
@@ -13,9 +14,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
-from tbptt_jax.gradients.cuts import Cut, Gates
+from tbptt_jax.gradients.cuts import Cut, Gates, zeros_like
 from tbptt_jax.gradients.leaves import floats, is_float, with_floats
 from tbptt_jax.gradients.linearize import Pullbacks
+
+STRETCH = 32
 
 
 def scan(f, init, xs=None, length=None, reverse=False, unroll=1, *, truncation=None, key=None, gates=None):
@@ -102,15 +105,25 @@ def run(step, length, unroll, consts, init, xs, cut):
             new_state, y = step(consts, with_floats(state, h), x)
             return floats(new_state), floats(y)
 
-        def every_step(consts_floats, xs_floats):
-            consts_now = with_floats(consts, consts_floats)
-            return jax.vmap(lambda state, x: flow(consts_now, state, x, floats(state)))(
-                states, with_floats(xs, xs_floats)
-            )
+        def stretch(credit_and_sum, part):
+            """Credit and consts' cotangent, carried back over a stretch of steps; and the cotangents of its xs."""
+            credit, consts_sum = credit_and_sum
+            states, xs, cut, ys_bar = part
 
-        credits, init_bar = cut.credits(Pullbacks(flow, consts, states, xs), final_bar, ys_bar)
-        _, pullback = jax.vjp(every_step, floats(consts), floats(xs))
-        consts_bar, xs_bar = pullback((credits, ys_bar))
+            def every_step(consts_floats, xs_floats):
+                consts_now, xs_now = with_floats(consts, consts_floats), with_floats(xs, xs_floats)
+                return jax.vmap(lambda state, x: flow(consts_now, state, x, floats(state)))(states, xs_now)
+
+            credits, credit = cut.credits(Pullbacks(flow, consts, states, xs), credit, ys_bar)
+            _, pullback = jax.vjp(every_step, floats(consts), floats(xs))
+            consts_bar, xs_bar = pullback((credits, ys_bar))
+            return (credit, jax.tree.map(jnp.add, consts_sum, consts_bar)), xs_bar
+
+        start = final_bar, [zeros_like(leaf) for leaf in floats(consts)]
+        parts = (states, xs, cut, ys_bar)
+        (init_bar, consts_bar), xs_bar = in_stretches(
+            stretch, start, parts, STRETCH if isinstance(cut, Gates) else None
+        )
 
         def cotangent(like, values):
             return with_floats(like, values, others=lambda _: None)
@@ -119,3 +132,18 @@ def run(step, length, unroll, consts, init, xs, cut):
 
     cut_scan.defvjp(forward, backward)
     return cut_scan(consts, init, xs, cut)
+
+
+def in_stretches(function, carry, stacked, size):
+    """Carry something back through time, `size` steps at a stretch (None: all at once); what is left comes last."""
+    length = jax.tree.leaves(stacked)[0].shape[0]
+    if size is None or length <= size:
+        return function(carry, stacked)
+    left = length % size
+    whole = jax.tree.map(lambda leaf: leaf[left:].reshape(-1, size, *leaf.shape[1:]), stacked)
+    carry, outputs = lax.scan(function, carry, whole, reverse=True)
+    outputs = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), outputs)
+    if left:
+        carry, first = function(carry, jax.tree.map(lambda leaf: leaf[:left], stacked))
+        outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, outputs)
+    return carry, outputs

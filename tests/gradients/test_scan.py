@@ -1,5 +1,6 @@
 """`tb.scan` is `lax.scan` forward, and backward what the definition says."""
 
+import sys
 from functools import partial
 
 import jax
@@ -13,6 +14,8 @@ from tbptt_jax.gradients.cuts import Blocks, Gates, Lags
 from tbptt_jax.gradients.definition import scan_by_definition
 from tbptt_jax.gradients.scan import cut_scan
 from tests.problems import distance
+
+engine = sys.modules[cut_scan.__module__]
 
 T, B, H = 7, 3, 4
 KEYS = jax.random.split(jax.random.key(0), 8)
@@ -39,7 +42,9 @@ def gradients(scan):
 
 @pytest.mark.parametrize("gates", GATES.values(), ids=GATES)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_equals_the_definition_on_any_gates(gates, reverse):
+@pytest.mark.parametrize("stretch", [32, 3])  # all at once; two stretches of three steps, and one that is left
+def test_equals_the_definition_on_any_gates(monkeypatch, gates, reverse, stretch):
+    monkeypatch.setattr(engine, "STRETCH", stretch)
     ours, theirs = (partial(scan, reverse=reverse, gates=gates) for scan in (tb.scan, scan_by_definition))
     assert abs(objective(ours, W, H0, XS) - objective(theirs, W, H0, XS)) < 1e-13
     assert distance(gradients(ours), gradients(theirs)) < 1e-12
@@ -97,7 +102,10 @@ def test_random_truncation_equals_the_definition_on_the_gates_it_draws():
         assert distance(ours, gradients(partial(scan_by_definition, gates=gates))) < 1e-12
 
 
-def test_second_derivatives_equal_those_of_the_definition():
+@pytest.mark.parametrize("stretch", [32, 3])
+def test_second_derivatives_equal_those_of_the_definition(monkeypatch, stretch):
+    monkeypatch.setattr(engine, "STRETCH", stretch)
+
     def twice(scan):
         def squared_norm(w):
             return sum(jnp.sum(g**2) for g in jax.grad(partial(objective, scan), (0, 1, 2))(w, H0, XS))

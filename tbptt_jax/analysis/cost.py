@@ -1,0 +1,157 @@
+"""What an estimate costs: floating-point operations, memory, and how many steps must wait for one another.
+
+XLA's own analysis counts the body of a loop once, whatever its length. Here the program is walked as a jaxpr, loops
+counted as often as they turn and what is written twice, as the compiler does it, once; a loop whose number of turns
+depends on data is run to find out.
+"""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
+from jaxtyping import Array
+
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
+
+# they move numbers, or draw them; every other primitive counts one operation for each number that it puts out
+FREE = {
+    *("reshape", "broadcast_in_dim", "transpose", "squeeze", "slice", "dynamic_slice", "gather", "concatenate", "pad"),
+    *("dynamic_update_slice", "rev", "convert_element_type", "select_n", "iota", "copy", "stop_gradient", "split"),
+    *("random_wrap", "random_unwrap", "random_bits", "random_split", "random_fold_in", "random_seed", "threefry2x32"),
+    *("bitcast_convert_type", "shift_left", "shift_right_logical", "and", "or", "xor", "not", "eq", "ne", "lt", "le"),
+    *("gt", "ge", "is_finite", "expand_dims", "optimization_barrier", "pvary", "name"),
+}
+
+
+class Cost(NamedTuple):
+    """Of one estimate on one batch, as compiled for this machine."""
+
+    flops: int
+    """Arithmetic operations; a transcendental function counts as one, drawing random numbers as none."""
+    temporary_bytes: int
+    """The memory that the compiled program holds besides its arguments and results."""
+    output_bytes: int
+    depth: int
+    """Turns of loops that must wait for one another, on the longest path through the program."""
+
+
+def cost(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None = None) -> Cost:
+    """What one chunk costs, the estimator's numbers being constants of the program."""
+    _, batch_size = sequence_shape(batch)
+    key = jax.random.key(0) if key is None else key
+
+    def estimate(params, batch, key):
+        carry = est.init(model, params, batch_size, key)
+        return est(model, params, carry, batch, key)
+
+    memory: Any = jax.jit(estimate).lower(params, batch, key).compile().memory_analysis()
+    flops, depth = count(estimate, params, batch, key)
+    return Cost(flops, memory.temp_size_in_bytes, memory.output_size_in_bytes, depth)
+
+
+def count(function: Callable, *arguments: Any) -> tuple[int, int]:
+    """(operations, depth) of a function on these arguments, what its result does not need left out."""
+    program = jax.make_jaxpr(function)(*arguments)
+    jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars), instantiate=True)
+    _, flops, depth = walk(jaxpr, program.consts, jax.tree.leaves(arguments))
+    return flops, depth
+
+
+def walk(jaxpr, consts, arguments, done: dict | None = None) -> tuple[list, int, int]:
+    """Run a jaxpr and count: (results, operations, depth)."""
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments)))
+    depths: dict = {}
+    flops = 0
+    done = {} if done is None else done  # what was computed before, by what it was computed from
+
+    def look_up(variable, known, otherwise):
+        return otherwise(variable) if isinstance(variable, Literal) else known[variable]
+
+    for equation in jaxpr.eqns:
+        inputs = [look_up(v, values, lambda literal: literal.val) for v in equation.invars]
+        before = max((depths.get(v, 0) for v in equation.invars if not isinstance(v, Literal)), default=0)
+        results, operations, turns = step(equation, inputs, done)
+        flops += operations
+        for variable, result in zip(equation.outvars, results):
+            values[variable] = result
+            depths[variable] = before + turns
+    results = [look_up(v, values, lambda literal: literal.val) for v in jaxpr.outvars]
+    return results, flops, max((depths.get(v, 0) for v in jaxpr.outvars if not isinstance(v, Literal)), default=0)
+
+
+def step(equation, inputs, done) -> tuple[list, int, int]:
+    """One equation: (results, operations, depth that it adds)."""
+    name, params = equation.primitive.name, equation.params
+    if name == "scan":
+        return scan(equation, inputs)
+    if name == "while":
+        return while_loop(params, inputs)
+    if name == "cond":
+        branch = params["branches"][int(inputs[0])]
+        return walk(branch.jaxpr, branch.consts, inputs[1:], done)
+    inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
+    if inner is not None:
+        closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
+        return walk(closed.jaxpr, closed.consts, inputs, done)
+    same = (name, repr(params), *(id(x) if isinstance(x, jax.Array) else repr(x) for x in inputs))
+    if same in done:
+        return done[same][1], 0, 0
+    results = equation.primitive.bind(*inputs, **params)
+    results = results if equation.primitive.multiple_results else [results]
+    done[same] = inputs, results  # the inputs too, so that no id is used again
+    return results, operations(equation), 0
+
+
+def scan(equation, inputs):
+    """All turns of a scan are alike, unless there is a loop in it whose turns depend on data."""
+    params = equation.params
+    body, length = params["jaxpr"], params["length"]
+    fixed, carried = params["num_consts"], params["num_carry"]
+    results = equation.primitive.bind(*inputs, **params)
+    flops = depth = 0
+    state, first = inputs[fixed : fixed + carried], True
+    for turn in reversed(range(length)) if params["reverse"] else range(length):
+        xs = [x[turn] for x in inputs[fixed + carried :]]
+        state, turn_flops, turn_depth = walk(body.jaxpr, body.consts, [*inputs[:fixed], *state, *xs])
+        state = state[:carried]
+        if first and not depends_on_data(body.jaxpr):
+            return results, length * turn_flops, length * max(1, turn_depth)
+        first = False
+        flops, depth = flops + turn_flops, depth + max(1, turn_depth)
+    return results, flops, depth
+
+
+def while_loop(params, inputs):
+    condition, body = params["cond_jaxpr"], params["body_jaxpr"]
+    of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
+    condition_consts, body_consts = inputs[:of_condition], inputs[of_condition : of_condition + of_body]
+    state, flops, depth = inputs[of_condition + of_body :], 0, 0
+    goes_on = jaxpr_as_fun(condition)
+    while bool(goes_on(*condition_consts, *state)[0]):
+        state, turn_flops, turn_depth = walk(body.jaxpr, body.consts, [*body_consts, *state])
+        flops, depth = flops + turn_flops, depth + max(1, turn_depth)
+    return state, flops, depth
+
+
+def depends_on_data(jaxpr) -> bool:
+    return any(
+        equation.primitive.name in ("while", "cond")
+        or any(map(depends_on_data, jax.extend.core.jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
+
+
+def operations(equation) -> int:
+    name, shapes = equation.primitive.name, [v.aval.shape for v in equation.invars]
+    if name == "dot_general":
+        (left, _), _ = equation.params["dimension_numbers"]
+        return 2 * prod(equation.outvars[0].aval.shape) * prod(shapes[0][axis] for axis in left)
+    if name.startswith(("reduce_", "arg", "cum", "sort")):
+        return prod(shapes[0])
+    if name.startswith("scatter"):
+        return 0 if name == "scatter" else prod(shapes[-1])
+    return 0 if name in FREE else sum(prod(v.aval.shape) for v in equation.outvars)

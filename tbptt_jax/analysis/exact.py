@@ -1,0 +1,18 @@
+"""Everything that needs no sampling: the public names of `tb.exact`."""
+
+from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
+from tbptt_jax.analysis.moments import expected_gradient, gate_variances, variance
+from tbptt_jax.analysis.spectrum import BiasCurve, LagSpectrum, bias_curve, lag_spectrum
+
+__all__ = [
+    "BiasCurve",
+    "LagSpectrum",
+    "bias_curve",
+    "credit_norms",
+    "decay_rate",
+    "expected_gradient",
+    "gate_variances",
+    "lag_spectrum",
+    "linear_credit_norms",
+    "variance",
+]

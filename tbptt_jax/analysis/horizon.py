@@ -1,0 +1,75 @@
+"""How far a loss looks back: the credit of each loss at each lag, and the rate at which it fades."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from tbptt_jax.cells import Linear
+from tbptt_jax.gradients.lags import earlier, pullback, unroll
+from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.model import RNN, Batch, Model, Params, sequence_shape
+
+
+@partial(jax.jit, static_argnames="model")
+def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T T"]:
+    """Entry [t, k] is ‖∂l_t/∂h_{t−k}‖, the mean over the sequences of the batch; 0 where k > t (t from 0)."""
+    run = unroll(model, params, batch)
+    pull = pullback(model, params, batch.inputs, run.before)
+
+    def one_lag(credits, _):
+        # one loss alone reaches h_t over k steps, that of t + k
+        return earlier(pull(credits)[1]), jnp.mean(jnp.sqrt(sum(map(square_norms, credits))), axis=1)
+
+    _, norms = lax.scan(one_lag, loss_credit(model, params, run.after, batch), length=sequence_shape(batch)[0])
+    return by_loss(norms)
+
+
+def linear_credit_norms(model: RNN, params: Params, batch: Batch) -> Float[Array, "T T"]:
+    """`credit_norms` of a linear network from its eigenvalues: ‖(W_hhᵀ)^k W_qhᵀ ∂l_t/∂o_t‖ with W_hh = V Λ V⁻¹."""
+    if not (isinstance(model, RNN) and isinstance(model.cell, Linear)):
+        raise ValueError(f"model: a linear network is needed, got {model}; use credit_norms")
+    run = unroll(model, params, batch)
+    (own,) = loss_credit(model, params, run.after, batch)
+    values, vectors = jnp.linalg.eig(params["cell"]["W_hh"])
+    coordinates = own @ vectors
+    lags = jnp.arange(len(own))
+    faded = jnp.einsum("tbh,kh,hi->tkbi", coordinates, values ** lags[:, None], jnp.linalg.inv(vectors))
+    return jnp.tril(jnp.mean(jnp.linalg.norm(faded, axis=-1), axis=-1))
+
+
+def loss_credit(model, params, after, batch):
+    """∂l_t/∂h_t of every loss on its own, without weights: leaves `[T, B, ...]`."""
+
+    def total(moving):
+        outputs = jax.vmap(model.readout, (None, 0))(params, with_floats(after, moving))
+        return jnp.sum(jax.vmap(model.losses)(outputs, batch.targets))
+
+    return jax.grad(total)(floats(after))
+
+
+def square_norms(credit: Float[Array, "T B *H"]) -> Float[Array, "T B"]:
+    return jnp.sum(credit**2, axis=tuple(range(2, credit.ndim)))
+
+
+def by_loss(norms: Float[Array, "T T"]) -> Float[Array, "T T"]:
+    """From [k, t], credit on h_t over k steps, to [t, k], that of loss t over k steps."""
+    loss, lag = jnp.meshgrid(jnp.arange(len(norms)), jnp.arange(len(norms)), indexing="ij")
+    return jnp.where(lag <= loss, norms[lag, jnp.maximum(loss - lag, 0)], 0)
+
+
+def decay_rate(norms: Float[Array, "T T"], first: int = 0, last: int | None = None) -> Float[Array, ""]:
+    """β̂ of φ_k ≈ φ_first β^(k − first): least squares on log φ_k over the lags first..last.
+
+    φ_k is the mean of `credit_norms` over the losses that have a lag k. Below 1 credit fades, above it explodes.
+    """
+    length = len(norms)
+    last = length - 1 if last is None else last
+    if not 0 <= first < last < length:
+        raise ValueError(f"first, last: lags with 0 <= first < last < {length} are needed, got {first} and {last}")
+    lags = jnp.arange(length)
+    phi = jnp.sum(norms, axis=0) / (length - lags)
+    x = lags[first : last + 1] - (first + last) / 2
+    return jnp.exp(x @ jnp.log(phi[first : last + 1]) / (x @ x))

@@ -1,0 +1,180 @@
+"""Monte Carlo: bias, variance, error, cosine and signal-to-noise of any estimator, each with an interval.
+
+Samples are drawn in 32 groups, and only sums are kept for each group: memory does not depend on their number. With d_a
+the mean of group a minus the exact gradient,
+
+    bias      Σ_{a≠b} ⟨d_a, d_b⟩ / (32 · 31): ‖E g − exact‖², without the variance / samples by which a naive
+              ‖mean − exact‖² is inflated; its interval inverts a score test (at a squared bias b the variance is
+              4 λ b / 32 + 2 tr S² / (32 · 31)), since a bias near 0 is not normally distributed
+    variance  E‖g − E g‖², total over the parameters         jackknife over groups
+    mse       E‖g − exact‖² = bias + variance                Student's t over groups
+    cosine    E[cos(g, exact)] of single estimates           Student's t over groups
+    snr       ‖E g‖² / variance                              jackknife over groups
+
+The k-th sample is drawn with `fold_in(key, k)`: estimators measured with the same key share their random numbers, and
+the result does not depend on the number of devices over which the groups are spread.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Float, PyTree
+from scipy.special import stdtrit
+
+from tbptt_jax.estimators.base import Estimator, gradient
+from tbptt_jax.model import Batch, Model, Params, loss
+
+GROUPS = 32
+
+
+class Interval(NamedTuple):
+    """An estimate and the ends of its interval."""
+
+    value: Float[Array, ""]
+    low: Float[Array, ""]
+    high: Float[Array, ""]
+
+
+class Measurement(NamedTuple):
+    """What sampling says of an estimator; bias is the squared norm, so that mse = bias + variance."""
+
+    bias: Interval
+    variance: Interval
+    mse: Interval
+    cosine: Interval
+    snr: Interval
+
+
+def measure(
+    est: Estimator,
+    model: Model,
+    params: Params,
+    batch: Batch,
+    key: Array,
+    samples: int = 1024,
+    *,
+    level: float = 0.95,
+    exact: PyTree | None = None,
+    at_once: int = 16,
+) -> Measurement:
+    """Measure an estimator on one batch of fresh sequences, against the full gradient unless `exact` is another.
+
+    `samples` is a multiple of 32, at least 64. `at_once` of them are vectorised together. Compiled once for all numbers
+    of samples and all numbers of the estimator; the groups are spread over all local devices.
+    """
+    if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
+        raise ValueError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
+    if not 0 < level < 1:
+        raise ValueError(f"level: a number between 0 and 1 is needed, got {level!r}")
+    if exact is None:
+        exact = exact_gradient(model, params, batch)
+    sums = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, at_once)
+    return summarize(sums, ravel_pytree(exact)[0], samples, student_quantile(level))
+
+
+@partial(jax.jit, static_argnums=0)
+def exact_gradient(model, params, batch):
+    return jax.grad(loss, argnums=1)(model, params, batch)
+
+
+class GroupSums(NamedTuple):
+    """Sums over the samples of each group, of d = g − exact: the vector, ‖d‖² and cos(g, exact)."""
+
+    difference: Float[Array, "32 P"]
+    square: Float[Array, "32"]
+    cosine: Float[Array, "32"]
+
+
+@partial(jax.jit, static_argnames=("model", "at_once"))
+def draw_groups(est, model, params, batch, key, per_group, exact, at_once) -> GroupSums:
+    flat_exact = ravel_pytree(exact)[0]
+    exact_norm = jnp.linalg.norm(flat_exact)
+
+    def one(est, params, batch, key, index):
+        g = ravel_pytree(gradient(est, model, params, batch, jax.random.fold_in(key, index)))[0]
+        d = g - flat_exact
+        return GroupSums(d, d @ d, g @ flat_exact / (jnp.linalg.norm(g) * exact_norm))
+
+    def group(est, params, batch, key, per_group, number):
+        def more(state):
+            done, sums = state
+            index = done + jnp.arange(at_once)
+            drawn = jax.vmap(partial(one, est, params, batch, key))(number * per_group + index)
+            fresh = index < per_group
+            drawn = jax.tree.map(lambda leaf: jnp.where(fresh.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), drawn)
+            return done + at_once, jax.tree.map(lambda total, leaf: total + leaf.sum(0), sums, drawn)
+
+        empty = GroupSums(jnp.zeros_like(flat_exact), jnp.zeros_like(exact_norm), jnp.zeros_like(exact_norm))
+        return lax.while_loop(lambda state: state[0] < per_group, more, (jnp.zeros_like(number), empty))[1]
+
+    def groups(est, params, batch, key, per_group, numbers):
+        return lax.map(partial(group, est, params, batch, key, per_group), numbers)
+
+    devices = jax.local_device_count()
+    arguments = (est, params, batch, key, per_group, jnp.arange(GROUPS))
+    if devices == 1 or GROUPS % devices:
+        return groups(*arguments)
+    mesh = jax.make_mesh((devices,), ("groups",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.local_devices())
+    whole, spread = PartitionSpec(), PartitionSpec("groups")
+    specs = (whole,) * 5 + (spread,)
+    # nothing crosses devices here, so JAX need not follow what varies over them
+    return jax.shard_map(groups, mesh=mesh, in_specs=specs, out_specs=spread, check_vma=False)(*arguments)
+
+
+@partial(jax.jit, static_argnames="samples")
+def summarize(sums: GroupSums, exact, samples: int, quantile) -> Measurement:
+    per_group = samples // GROUPS
+    d = sums.difference / per_group
+    products = d @ d.T
+    square = jnp.sum(products) - jnp.trace(products)  # Σ_{a≠b} ⟨d_a, d_b⟩
+
+    def statistics(kept):
+        """Debiased ‖E d‖², variance, and ‖E g‖² of the groups that are kept: weights 0 or 1, `[32]`."""
+        groups = jnp.sum(kept)
+        number = groups * per_group
+        mean = kept @ d / groups
+        variance = (kept @ sums.square - number * mean @ mean) / (number - 1)
+        return variance, ((exact + mean) @ (exact + mean) - variance / number) / variance
+
+    def jackknife(of_all, without):
+        error = jnp.sqrt((GROUPS - 1) / GROUPS * jnp.sum((without - jnp.mean(without)) ** 2))
+        return Interval(of_all, of_all - quantile * error, of_all + quantile * error)
+
+    def student(per_sample):
+        mean = jnp.mean(per_sample)
+        error = jnp.std(per_sample, ddof=1) / jnp.sqrt(GROUPS)
+        return Interval(mean, mean - quantile * error, mean + quantile * error)
+
+    variance, snr = statistics(jnp.ones(GROUPS))
+    variances, snrs = jax.vmap(statistics)(1 - jnp.eye(GROUPS))
+    return Measurement(
+        squared_bias(square / (GROUPS * (GROUPS - 1)), d, quantile),
+        jackknife(variance, variances),
+        student(sums.square / per_group),
+        student(sums.cosine / per_group),
+        jackknife(snr, snrs),
+    )
+
+
+def squared_bias(value, d, quantile) -> Interval:
+    """All b ≥ 0 with (value − b)² ≤ quantile² (4 λ b / 32 + 2 tr S² / (32 · 31)), S the covariance of the group means
+    and λ its size in the direction of their mean."""
+    mean = jnp.mean(d, axis=0)
+    centred = (d - mean) @ (d - mean).T / (GROUPS - 1)
+    trace, trace_of_square = jnp.trace(centred), jnp.sum(centred**2)
+    spread = (trace_of_square - trace**2 / (GROUPS - 1)) * (GROUPS - 1) ** 2 / ((GROUPS - 2) * (GROUPS + 1))
+    along = jnp.sum(((d - mean) @ mean) ** 2) / (GROUPS - 1) / jnp.where(mean @ mean == 0, 1, mean @ mean)
+    noise = quantile**2 * 2 * jnp.maximum(spread, 0) / (GROUPS * (GROUPS - 1))
+    middle = value + 2 * quantile**2 * along / GROUPS
+    half = jnp.sqrt(jnp.maximum(middle**2 - value**2 + noise, 0))
+    return Interval(value, jnp.maximum(middle - half, 0), jnp.maximum(middle + half, 0))
+
+
+def student_quantile(level: float) -> float:
+    """The two-sided quantile of Student's t with 31 degrees of freedom."""
+    return float(stdtrit(GROUPS - 1, (1 + level) / 2))

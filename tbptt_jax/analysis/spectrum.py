@@ -1,0 +1,135 @@
+"""The gradient by lag, and from it the bias of every scheme that reweights lags, for all its lengths at once.
+
+The full gradient is Σ_k G_k + R, with G_k the part that crosses k steps and R that of the readout. In expectation a
+truncation is Σ_k c_k G_k + R, so with the Gram matrix ⟨G_k, G_l⟩ its squared bias is (c − 1)ᵀ Gram (c − 1).
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.errors import choose
+from tbptt_jax.gradients.lags import earlier, pullback, unroll
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
+
+
+class LagSpectrum(NamedTuple):
+    """All G_k (leaves `[K, ...]`; None where only their products were asked for) and R, and all their inner products.
+
+    Row and column K of `products` belong to R.
+    """
+
+    gradients: PyTree | None
+    readout: PyTree
+    products: Float[Array, "K+1 K+1"]
+
+    @property
+    def gram(self) -> Float[Array, "K K"]:
+        """⟨G_k, G_l⟩."""
+        return self.products[:-1, :-1]
+
+    @property
+    def norms(self) -> Float[Array, "K"]:
+        """‖G_k‖."""
+        return jnp.sqrt(jnp.diag(self.gram))
+
+    @property
+    def horizon(self) -> Array:
+        """The smallest lag k such that the lags 0..k hold 95% of the gradient: ‖Σ_{l>k} G_l‖ ≤ 0.05 ‖Σ_l G_l‖, there
+        and at every larger lag."""
+        lags = len(self.gram)
+        beyond = (jnp.arange(lags) > jnp.arange(lags)[:, None]).astype(self.gram.dtype)  # [k, l]: l > k
+        tails = jnp.sqrt(jnp.maximum(jnp.einsum("ki,ij,kj->k", beyond, self.gram, beyond), 0))
+        far = tails > 0.05 * jnp.sqrt(jnp.sum(self.gram))
+        return jnp.max(jnp.where(far, jnp.arange(lags) + 1, 0))
+
+
+@partial(jax.jit, static_argnames=("model", "lags", "products_only"))
+def lag_spectrum(
+    model: Model, params: Params, batch: Batch, lags: int | None = None, products_only: int | None = None
+) -> LagSpectrum:
+    """G_0..G_{lags−1} (all T unless told), in one pass that is parallel over time.
+
+    With `products_only=m` no more than m gradients are held at a time, for models whose K gradients do not fit: the
+    inner products alone come back, at about K/m times the work.
+    """
+    length, _ = sequence_shape(batch)
+    lags = length if lags is None else lags
+    if not 1 <= lags <= length:
+        raise ValueError(f"lags: a whole number from 1 to T = {length} is needed, got {lags!r}")
+    if products_only is not None and products_only < 1:
+        raise ValueError(
+            f"products_only: the number of gradients to hold, at least 1, is needed, got {products_only!r}"
+        )
+    run = unroll(model, params, batch)
+    pull = pullback(model, params, batch.inputs, run.before)
+    flat_readout, unravel = ravel_pytree(run.readout)
+
+    def one_lag(credits, _):
+        gradient, before = pull(credits)
+        return earlier(before), ravel_pytree(gradient)[0]
+
+    if products_only is None:
+        _, gradients = lax.scan(one_lag, run.own_credit, length=lags)
+        rows = jnp.concatenate([gradients, flat_readout[None]])
+        return LagSpectrum(jax.vmap(unravel)(gradients), run.readout, rows @ rows.T)
+
+    held = min(products_only, lags)
+    blocks = -(-lags // held)
+
+    def one_block(credits, _):
+        next_credits, gradients = lax.scan(one_lag, credits, length=held)
+
+        def against(credits, _):
+            credits, gradient = one_lag(credits, None)
+            return credits, gradients @ gradient
+
+        _, products = lax.scan(against, credits, length=blocks * held)  # [lag from this block's first, held]
+        return next_credits, (products, gradients @ flat_readout)
+
+    _, (products, with_readout) = lax.scan(one_block, run.own_credit, length=blocks)
+    first, row = jnp.divmod(jnp.arange(blocks * held), held)
+    column = jnp.arange(blocks * held)
+    distance = jnp.maximum(column[None, :] - (first * held)[:, None], 0)
+    upper = products[first[:, None], distance, row[:, None]]
+    gram = jnp.where(column[None, :] >= column[:, None], upper, upper.T)[:lags, :lags]
+    last = jnp.concatenate([with_readout.reshape(-1)[:lags], flat_readout[None] @ flat_readout])
+    return LagSpectrum(None, run.readout, jnp.block([[gram, last[:-1, None]], [last[None]]]))
+
+
+class BiasCurve(NamedTuple):
+    """For every length: ‖E estimate − exact‖², the root of it over ‖exact‖, and the cosine between the two."""
+
+    squared_bias: Float[Array, "N"]
+    relative_bias: Float[Array, "N"]
+    cosine: Float[Array, "N"]
+
+
+SCHEMES = {
+    "window": lambda lags, tau: lags < tau,
+    "segment": lambda lags, tau: jnp.maximum(0, 1 - lags / tau),
+    "geometric": lambda lags, keep: keep**lags,
+}
+
+
+def bias_curve(spectrum: LagSpectrum, scheme: str, taus: Float[Array, "N"] | list) -> BiasCurve:
+    """The exact bias of a scheme for all its lengths at once; the spectrum must hold all T lags.
+
+    "window" (τ lags), "segment" (τ steps, random offset) or "geometric" (the probability to keep, in place of τ).
+    """
+    weigh = choose("scheme", scheme, SCHEMES)
+    lags = jnp.arange(len(spectrum.gram))
+    weights = jax.vmap(partial(weigh, lags))(jnp.asarray(taus)).astype(spectrum.products.dtype)  # c: [N, K]
+    missing = weights - 1
+    squared_bias = jnp.maximum(jnp.einsum("nk,kl,nl->n", missing, spectrum.gram, missing), 0)
+    exact = jnp.ones(len(spectrum.products))
+    mean = jnp.concatenate([weights, jnp.ones((len(weights), 1))], axis=1)
+    length = jnp.sqrt(exact @ spectrum.products @ exact)
+    mean_length = jnp.sqrt(jnp.einsum("nk,kl,nl->n", mean, spectrum.products, mean))
+    cosine = mean @ spectrum.products @ exact / (length * mean_length)
+    return BiasCurve(squared_bias, jnp.sqrt(squared_bias) / length, cosine)

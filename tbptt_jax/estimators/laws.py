@@ -1,0 +1,34 @@
+"""How an estimator's gates are distributed: what exact expectations and variances are computed from."""
+
+from typing import NamedTuple
+
+from jaxtyping import Array, Float
+
+
+class Fixed(NamedTuple):
+    """Nothing is drawn: the estimate is its own expectation."""
+
+
+class Independent(NamedTuple):
+    """gate_t is drawn anew at every step, with this mean and variance."""
+
+    mean: Float[Array, "T"]
+    variance: Float[Array, "T"]
+
+
+class Renewal(NamedTuple):
+    """Segments of independent random lengths. A segment that has lasted d steps is cut with probability cut[d − 1],
+    and else its gate is kept[d − 1]. The first segment starts with the sequence."""
+
+    cut: Float[Array, "T"]
+    kept: Float[Array, "T"]
+
+
+class Patterns(NamedTuple):
+    """One of M patterns of gates, shared by all sequences, with these probabilities."""
+
+    gates: Float[Array, "M T"]
+    probabilities: Float[Array, "M"]
+
+
+Law = Fixed | Independent | Renewal | Patterns

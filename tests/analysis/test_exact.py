@@ -1,0 +1,227 @@
+"""Exact means, variances and biases against enumeration of all gate patterns, and against the estimators themselves."""
+
+from dataclasses import replace
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import tbptt_jax as tb
+from tests.estimators.test_gated import gradients_on, patterns
+from tests.problems import (
+    BATCH,
+    HIDDEN,
+    INPUTS,
+    LENGTH,
+    MODELS,
+    OUTPUTS,
+    distance,
+    estimates,
+    full_gradient,
+    gradients_by_lag,
+    problem,
+    subtract,
+)
+
+exact = tb.exact
+GATED = [tb.Randomized(0.3), tb.Randomized(0.9), tb.Geometric(0.6), tb.ARTBP(3.0, 4.0), tb.ARTBP(1.5, 2.0)]
+
+
+def by_enumeration(name, est, shared):
+    """(mean, variance) over all gate patterns; with gates drawn for each sequence, the sequences' variances add."""
+    probabilities, gates = (np.array(part) for part in zip(*patterns(est)))
+    mean, variance = 0.0, 0.0
+    for columns in [range(BATCH)] if shared else [[b] for b in range(BATCH)]:
+        stacked = np.ones((len(gates), LENGTH, BATCH))
+        stacked[:, :, columns] = gates[:, :, None]
+        flat = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(gradients_on(name, jnp.asarray(stacked))))
+        mean = probabilities @ flat
+        variance += probabilities @ np.sum((flat - mean) ** 2, axis=1)
+    return mean, variance
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared"])
+@pytest.mark.parametrize("name", ["tanh", "gru", "lstm", "two layers"])
+def test_exact_variance_is_that_over_all_patterns(name, shared):
+    model, params, batch = problem(name)
+    ests = [replace(est, shared=shared) for est in GATED]
+    found = jax.jit(lambda params: [exact.variance(est, model, params, batch) for est in ests])(params)
+    for est, value in zip(ests, found):
+        _, expected = by_enumeration(name, est, shared)
+        assert abs(value - expected) < 1e-10 * max(1, expected), est
+
+
+@pytest.mark.parametrize("name", ["tanh", "lstm"])
+@pytest.mark.parametrize("est", [tb.Geometric(0.6), tb.Randomized(0.3), tb.ARTBP(3.0, 4.0)], ids=str)
+def test_exact_mean_is_that_over_all_patterns(name, est):
+    mean, _ = by_enumeration(name, est, shared=True)
+    ours = exact.expected_gradient(est, *problem(name))
+    assert np.max(np.abs(ravel_pytree(ours)[0] - mean)) < 1e-12
+    assert (distance(ours, full_gradient(name)) < 1e-12) == (est.unbiased == "chunk")
+
+
+def test_the_share_of_each_gate_is_the_variance_when_only_that_gate_is_drawn_last():
+    """Shares add up to the variance, and the first gate, which no credit crosses, has none."""
+    model, params, batch = problem("tanh")
+    shares = exact.gate_variances(tb.Randomized(0.5), model, params, batch)
+    assert shares.shape == (LENGTH,) and shares[0] == 0 and np.all(shares[1:] > 0)
+    assert abs(shares.sum() - exact.variance(tb.Randomized(0.5), model, params, batch)) < 1e-12
+
+
+@pytest.mark.parametrize("tau", [1, 3, LENGTH, 2 * LENGTH])
+def test_segments_of_random_offset_are_a_mixture(tau):
+    members = estimates("gru", [tb.Segment(tau, offset) for offset in range(tau)])
+    flat = np.stack([ravel_pytree(tree)[0] for tree in members])
+    est = tb.Segment(tau, "random")
+    assert np.max(np.abs(ravel_pytree(exact.expected_gradient(est, *problem("gru")))[0] - flat.mean(0))) < 1e-12
+    assert abs(exact.variance(est, *problem("gru")) - np.sum((flat - flat.mean(0)) ** 2) / tau) < 1e-12
+
+
+@pytest.mark.parametrize("est", [tb.Full(), tb.Segment(2), tb.Window(3), tb.Buffered(4, 2)], ids=str)
+def test_what_draws_nothing_is_its_own_mean(est):
+    assert exact.variance(est, *problem("tanh")) == 0
+    assert distance(exact.expected_gradient(est, *problem("tanh")), estimates("tanh", [est])[0]) < 1e-13
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_spectrum_holds_the_gradient_of_every_lag(name):
+    spectrum = exact.lag_spectrum(*problem(name))
+    expected = gradients_by_lag(name)
+    for k in range(1, LENGTH):
+        assert distance(jax.tree.map(lambda leaf, k=k: leaf[k], spectrum.gradients), expected[k]) < 1e-12
+    first = jax.tree.map(lambda leaf, own: leaf[0] + own, spectrum.gradients, spectrum.readout)
+    assert distance(first, expected[0]) < 1e-12
+    total = jax.tree.map(lambda leaf, own: leaf.sum(0) + own, spectrum.gradients, spectrum.readout)
+    assert distance(total, full_gradient(name)) < 1e-12
+    flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])(spectrum.gradients)
+    assert distance(spectrum.gram, flat @ flat.T) < 1e-12
+    assert distance(spectrum.norms, jnp.linalg.norm(flat, axis=1)) < 1e-12
+
+
+@pytest.mark.parametrize("held, lags", [(1, None), (2, None), (4, 5), (6, 3), (100, None)])
+def test_products_alone_are_those_of_the_whole_spectrum(held, lags):
+    whole = exact.lag_spectrum(*problem("gru"), lags=lags)
+    lean = exact.lag_spectrum(*problem("gru"), lags=lags, products_only=held)
+    assert lean.gradients is None
+    assert distance(lean.products, whole.products) < 1e-13
+
+
+def truncations(scheme, value):
+    return {"window": tb.Window, "segment": lambda tau: tb.Segment(tau, "random"), "geometric": tb.Geometric}[scheme](
+        value
+    )
+
+
+@pytest.mark.parametrize(
+    "scheme, values", [("window", [1, 2, 5, 6, 9]), ("segment", [1, 2, 5, 6, 9]), ("geometric", [0.0, 0.3, 0.9, 1.0])]
+)
+def test_bias_curves_are_the_biases_of_the_estimators(scheme, values):
+    curve = exact.bias_curve(exact.lag_spectrum(*problem("lstm")), scheme, values)
+    full = ravel_pytree(full_gradient("lstm"))[0]
+    for i, value in enumerate(values):
+        mean = ravel_pytree(exact.expected_gradient(truncations(scheme, value), *problem("lstm")))[0]
+        assert abs(curve.squared_bias[i] - np.sum((mean - full) ** 2)) < 1e-12
+        assert abs(curve.relative_bias[i] - np.linalg.norm(mean - full) / np.linalg.norm(full)) < 1e-6
+        assert abs(curve.cosine[i] - mean @ full / np.linalg.norm(mean) / np.linalg.norm(full)) < 1e-12
+
+
+def test_credit_norms_are_those_of_single_losses():
+    model, params, batch = problem("lstm")
+    norms = exact.credit_norms(model, params, batch)
+    run = [model.initial_state(params, BATCH)]
+    for x in batch.inputs:
+        run.append(model.step(params, run[-1], x))
+
+    def loss(state, since, t):
+        for x in batch.inputs[since : t + 1]:
+            state = model.step(params, state, x)
+        return jnp.sum(model.losses(model.readout(params, state), batch.targets[t]))
+
+    for t, k in product(range(LENGTH), range(LENGTH)):
+        if k > t:
+            assert norms[t, k] == 0
+        elif t in (2, LENGTH - 1):
+            credit = jax.grad(loss)(run[t - k + 1], t - k + 1, t)
+            by_sequence = jnp.sqrt(sum(jnp.sum(leaf**2, axis=1) for leaf in credit))
+            assert abs(norms[t, k] - by_sequence.mean()) < 1e-12
+
+
+def test_a_linear_network_fades_as_its_eigenvalues_say():
+    model = tb.rnn("linear", INPUTS, HIDDEN, OUTPUTS, "squared", radius=0.8, orthogonal=True)
+    params = model.init(jax.random.key(0))
+    _, _, batch = problem("tanh", length=60)
+    norms = exact.credit_norms(model, params, batch)
+    assert distance(norms, exact.linear_credit_norms(model, params, batch)) < 1e-12
+    assert abs(exact.decay_rate(norms, 20, 50) - 0.8) < 0.02
+    with pytest.raises(ValueError, match="first, last: lags with"):
+        exact.decay_rate(norms, 20, 60)
+    with pytest.raises(ValueError, match="a linear network is needed"):
+        exact.linear_credit_norms(*problem("gru"))
+
+
+def test_the_horizon_holds_95_percent_of_the_gradient():
+    spectrum = exact.lag_spectrum(*problem("tanh"))
+    flat = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(spectrum.gradients))
+    missing = [np.linalg.norm(flat[k + 1 :].sum(0)) / np.linalg.norm(flat.sum(0)) for k in range(LENGTH)]
+    horizon = int(spectrum.horizon)
+    assert all(missing[k] <= 0.05 for k in range(horizon, LENGTH))
+    assert horizon == 0 or missing[horizon - 1] > 0.05
+
+
+def test_an_estimator_without_a_known_law_is_sent_to_measure():
+    class Mine(tb.GatedEstimator):
+        unbiased = "never"
+
+        def gates(self, key, length, batch_size):
+            return jnp.ones((length, batch_size))
+
+        def __str__(self):
+            return "mine()"
+
+    unknown = r"no closed form is known for mine\(\); use measure"
+    for ask in (exact.variance, exact.expected_gradient, exact.gate_variances):
+        with pytest.raises(ValueError, match=unknown):
+            ask(Mine(), *problem("tanh"))
+    with pytest.raises(ValueError, match="independent gates are needed"):
+        exact.gate_variances(tb.ARTBP(3.0), *problem("tanh"))
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"lags": 0}, "lags: a whole number from 1 to T = 6"),
+        ({"lags": 7}, "lags"),
+        ({"products_only": 0}, "products_only"),
+    ],
+)
+def test_bad_options_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        exact.lag_spectrum(*problem("tanh"), **options)
+    with pytest.raises(ValueError, match="scheme: unknown name 'windw'"):
+        exact.bias_curve(exact.lag_spectrum(*problem("tanh")), "windw", [1])
+
+
+def test_the_figure_of_the_definitions_page():
+    """128 patterns of 7 gates: the closed form and the enumeration agree to the last digits in float64."""
+    model, params, batch = problem("tanh", length=8, batch=1)
+    keep = 0.6
+    patterns = np.array(list(product((0.0, 1.0), repeat=7)))
+    probabilities = np.prod(np.where(patterns > 0, keep, 1 - keep), axis=1)
+    gates = np.concatenate([np.ones((128, 1)), patterns / keep], axis=1)[:, :, None]
+
+    class Given(tb.GatedEstimator):
+        unbiased = "never"
+
+        def gates(self, key, length, batch_size):
+            return key
+
+    start = model.initial_state(params, 1)
+    grads = jax.vmap(lambda given: Given()(model, params, start, batch, given)[0].grads)(jnp.asarray(gates))
+    flat = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(grads))
+    mean = probabilities @ flat
+    enumerated = probabilities @ np.sum((flat - mean) ** 2, axis=1)
+    assert abs(exact.variance(tb.Randomized(keep), model, params, batch) / enumerated - 1) < 1e-12
+    assert distance(subtract(mean, ravel_pytree(jax.grad(tb.loss, 1)(model, params, batch))[0]), 0 * mean) < 1e-12

@@ -1,0 +1,149 @@
+"""`tb.measure`: its intervals cover the exact values as often as they say, and it does not depend on the devices."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from scipy.stats import binom
+
+import tbptt_jax as tb
+from tbptt_jax.analysis.sampling import draw_groups, exact_gradient
+from tests.estimators.test_gated import patterns
+from tests.problems import LENGTH, problem
+
+FALSE_ALARM = 1e-6  # the probability that intervals which cover 95% fail the test of their coverage
+REPEATS = 1000
+
+
+def exact_values(est):
+    """(squared bias, variance, E cosine), all over the gate patterns of one sequence."""
+
+    class Given(tb.GatedEstimator):
+        unbiased = "never"
+
+        def gates(self, key, length, batch_size):
+            return key
+
+    model, params, batch = problem("tanh", batch=1)
+    start = model.initial_state(params, 1)
+    probabilities, gates = (np.array(part) for part in zip(*patterns(est)))
+    grads = jax.vmap(lambda given: Given()(model, params, start, batch, given)[0].grads)(jnp.asarray(gates)[:, :, None])
+    flat = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(grads))
+    full = np.asarray(ravel_pytree(jax.grad(tb.loss, 1)(model, params, batch))[0])
+    mean = probabilities @ flat
+    cosines = flat @ full / np.linalg.norm(flat, axis=1) / np.linalg.norm(full)
+    return np.sum((mean - full) ** 2), probabilities @ np.sum((flat - mean) ** 2, axis=1), probabilities @ cosines
+
+
+@pytest.mark.parametrize("est", [tb.Randomized(0.8), tb.Geometric(0.8), tb.ARTBP(3.0, 4.0)], ids=str)
+def test_intervals_of_95_percent_cover_the_exact_value_95_times_in_a_hundred(est):
+    """1,000 measurements of 256 samples; where 95% cover, a count out of bounds has probability 1e-6."""
+    bias, variance, cosine = exact_values(est)
+    measure = partial(tb.measure, est, *problem("tanh", batch=1), samples=256)
+    measured = jax.jit(jax.vmap(lambda key: measure(key)))(jax.random.split(jax.random.key(1), REPEATS))
+    least, most = binom.ppf(FALSE_ALARM / 6, REPEATS, 0.95), binom.isf(FALSE_ALARM / 6, REPEATS, 0.95)
+    for name, exact in (("variance", variance), ("cosine", cosine), ("mse", bias + variance), ("bias", bias)):
+        interval = getattr(measured, name)
+        covered = int(np.sum((interval.low <= exact) & (exact <= interval.high)))
+        assert least <= covered <= most, (name, covered, least, most)
+        spread = np.std(interval.value) / REPEATS**0.5
+        assert abs(np.mean(interval.value) - exact) < 5.5 * spread + 1e-12, name  # unbiased themselves; z = 5.5: 4e-8
+
+
+def test_the_squared_bias_is_not_inflated_by_the_variance():
+    """A naive ‖mean − exact‖² of 64 samples would be variance / 64; the debiased one is around 0, on both sides."""
+    est = tb.Randomized(0.5)
+    _, variance, _ = exact_values(est)
+    measure = partial(tb.measure, est, *problem("tanh", batch=1), samples=64)
+    values = np.asarray(jax.vmap(lambda key: measure(key).bias.value)(jax.random.split(jax.random.key(2), 500)))
+    assert abs(values.mean()) < 0.2 * variance / 64
+    assert values.min() < 0 < values.max()
+
+
+def test_measure_agrees_with_exact_on_a_model_of_64_units():
+    """z = 5 intervals (level 1 − 6e-7) of 2,048 samples hold the exact variance and bias."""
+    model = tb.rnn("tanh", 4, 64, 3, radius=1.0)
+    params = model.init(jax.random.key(0))
+    keys = jax.random.split(jax.random.key(1), 2)
+    batch = tb.Batch(jax.random.normal(keys[0], (16, 2, 4)), jax.random.randint(keys[1], (16, 2), 0, 3))
+    full = ravel_pytree(exact_gradient(model, params, batch))[0]
+    for est in (tb.Randomized(0.8), tb.Geometric(0.8), tb.ARTBP(6.0)):
+        m = tb.measure(est, model, params, batch, jax.random.key(2), 2048, level=1 - 6e-7)
+        mean = ravel_pytree(tb.exact.expected_gradient(est, model, params, batch))[0]
+        assert m.variance.low <= tb.exact.variance(est, model, params, batch) <= m.variance.high
+        assert m.bias.low <= np.sum((mean - full) ** 2) + 1e-18 and np.sum((mean - full) ** 2) <= m.bias.high
+
+
+def test_estimators_that_draw_nothing_have_no_variance_and_their_own_bias():
+    model, params, batch = problem("gru")
+    est = tb.Window(2)
+    m = tb.measure(est, model, params, batch, jax.random.key(0), 64)
+    apart = (
+        ravel_pytree(tb.gradient(est, model, params, batch))[0] - ravel_pytree(exact_gradient(model, params, batch))[0]
+    )
+    assert abs(m.variance.value) < 1e-12 and abs(m.bias.value - apart @ apart) < 1e-12
+    assert abs(m.mse.value - m.bias.value) < 1e-12
+
+
+def test_one_compilation_serves_all_numbers():
+    model, params, batch = problem("tanh")
+    before = draw_groups._cache_size()
+    for keep, samples in ((0.5, 64), (0.9, 64), (0.9, 1024)):
+        tb.measure(tb.Randomized(keep), model, params, batch, jax.random.key(0), samples)
+    assert draw_groups._cache_size() == before + 1
+
+
+def test_the_same_key_shares_random_numbers_across_lengths():
+    """Common random numbers: the error of a difference between two keeps is smaller than with other keys."""
+    model, params, batch = problem("tanh")
+
+    def mse(keep, key):
+        return tb.measure(tb.Randomized(keep), model, params, batch, key, 64).mse.value
+
+    keys = jax.random.split(jax.random.key(0), 40)
+    others = jax.random.split(jax.random.key(1), 40)
+    common = jax.vmap(lambda key: mse(0.80, key) - mse(0.81, key))(keys)
+    apart = jax.vmap(lambda key, other: mse(0.80, key) - mse(0.81, other))(keys, others)
+    assert np.std(common) < 0.5 * np.std(apart)
+
+
+@pytest.mark.parametrize("samples", [0, 32, 100])
+def test_bad_options_are_named(samples):
+    with pytest.raises(ValueError, match="samples: a multiple of 32, at least 64, is needed"):
+        tb.measure(tb.Full(), *problem("tanh"), jax.random.key(0), samples)
+    with pytest.raises(ValueError, match="level: a number between 0 and 1"):
+        tb.measure(tb.Full(), *problem("tanh"), jax.random.key(0), level=95.0)
+
+
+PROGRAM = """
+import jax, jax.numpy as jnp, json
+import tbptt_jax as tb
+model = tb.rnn("tanh", 2, 4, 2, "squared")
+params = model.init(jax.random.key(0))
+batch = tb.Batch(jax.random.normal(jax.random.key(1), (8, 2, 2)), jnp.ones((8, 2, 2)))
+m = tb.measure(tb.Randomized(0.7), model, params, batch, jax.random.key(2), 320)
+print(json.dumps([jax.device_count()] + [float(x) for x in jax.tree.leaves(m)]))
+"""
+
+
+def test_the_result_is_the_same_on_one_device_and_on_four():
+    import json
+
+    results = []
+    for devices in (1, 4):
+        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        results.append(json.loads(done.stdout))
+    assert [result[0] for result in results] == [1, 4]
+    assert np.allclose(results[0][1:], results[1][1:], rtol=2e-4, atol=1e-6)
+
+
+def test_sequences_are_of_the_length_that_the_patterns_assume():
+    assert problem("tanh", batch=1)[2].inputs.shape[0] == LENGTH
