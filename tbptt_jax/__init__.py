@@ -20,8 +20,9 @@ __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    value = getattr(home, name) if hasattr(home, name) else import_module(f"{_HOMES[name]}.{name}")
+    home = _HOMES[name]
+    is_module = (Path(__file__).parent.joinpath(*home.split(".")[1:], name)).with_suffix(".py").is_file()
+    value = import_module(f"{home}.{name}") if home == __name__ or is_module else getattr(import_module(home), name)
     globals()[name] = value
     return value
 

@@ -1,3 +1,4 @@
+from tbptt_jax import lab as lab
 from tbptt_jax.analysis import exact as exact
 from tbptt_jax.analysis.cost import cost as cost
 from tbptt_jax.analysis.sampling import measure as measure
@@ -17,6 +18,7 @@ from tbptt_jax.estimators.registry import make_estimator as make_estimator
 from tbptt_jax.estimators.segment import Segment as Segment
 from tbptt_jax.estimators.window import Window as Window
 from tbptt_jax.gradients.scan import scan as scan
+from tbptt_jax.lab.store import load_results as load_results
 from tbptt_jax.model import Batch as Batch
 from tbptt_jax.model import Model as Model
 from tbptt_jax.model import loss as loss

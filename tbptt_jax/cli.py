@@ -12,6 +12,7 @@ from tbptt_jax.version import __version__
 def main(words: Sequence[str] | None = None) -> int:
     parser = make_parser()
     given = parser.parse_args(words)
+    given.words = list(sys.argv[1:] if words is None else words)
     try:
         return given.command(given)
     except ValueError as error:
@@ -31,20 +32,46 @@ def make_parser() -> argparse.ArgumentParser:
         added.set_defaults(command=function)
         return added
 
-    command("list", list_names, "the estimators, one line each")
+    command("list", list_names, "the experiments and the estimators, one line each")
+    run = command("run", run_experiment, "run an experiment, from where it stopped; figures and claims at the end")
+    run.add_argument("name", help="an experiment in experiments/, or a file that holds one")
+    run.add_argument("--scale", choices=["smoke", "default", "paper"], default="default")
+    run.add_argument("--set", action="append", default=[], metavar="AXIS=V,V,...", help="other values of an axis")
+    run.add_argument("--seeds", type=int, metavar="N", help="how many seeds, side by side")
+    run.add_argument("--estimator", action="append", default=[], metavar="TEXT", help='such as "segment(tau=8)"')
+    run.add_argument("--jobs", type=int, metavar="N", help="that many worker processes on this machine (Dask)")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
+    run.add_argument("--timeout", type=float, metavar="S", help="give up a cell after so many seconds")
+    run.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
+    run.add_argument("--debug", action="store_true", help="let an exception through, for a debugger")
+    for name, function, summary in (
+        ("status", show_status, "what is recorded of an experiment"),
+        ("plot", plot_results, "draw the figures of what is recorded"),
+        ("claims", judge_claims, "judge the claims by what is recorded"),
+        ("export", export_table, "write the table of what is recorded"),
+    ):
+        command(name, function, summary).add_argument("name", help="an experiment, or a file that holds one")
+    commands.choices["export"].add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv, .parquet")
     check = command("check", check_estimator, "contract and unbiasedness tests on an estimator")
     check.add_argument("estimator", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
     bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
     bench.add_argument("name", choices=["analysis"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
-    info = command("info", show_info, "versions, devices, where results and data live")
-    info.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/")
+    command("info", show_info, "versions, devices, where results and data live")
+    for name in ("run", "status", "plot", "claims", "export", "info"):
+        commands.choices[name].add_argument(
+            "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/"
+        )
     return parser
 
 
 def list_names(given) -> int:
     from tbptt_jax.estimators.registry import estimators, signature
+    from tbptt_jax.lab.experiment import find_experiments, load_experiment
 
+    print("experiments")
+    for name in find_experiments():
+        print(f"  {name:48} {load_experiment(name).summary}")
     print("estimators")
     for kind in estimators().values():
         summary = (kind.__doc__ or "").strip().splitlines()[0]
@@ -64,6 +91,54 @@ def check_estimator(given) -> int:
     broken = sum(finding.held is False for finding in findings)
     print(f"{given.estimator}: {broken} of {len(findings)} broken" if broken else f"{given.estimator}: all held")
     return 1 if broken else 0
+
+
+def run_experiment(given) -> int:
+    from tbptt_jax.lab.commands import run_command
+
+    if given.jobs and given.scheduler:
+        raise ValueError("--jobs, --scheduler: give one of the two, not both")
+    for option, value in (("--seeds", given.seeds), ("--timeout", given.timeout), ("--jobs", given.jobs)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{option}: a number above 0 is needed, got {value}")
+    return run_command(
+        given.name,
+        given.results,
+        scale=given.scale,
+        settings=given.set,
+        estimators=given.estimator,
+        seeds=given.seeds,
+        jobs=given.jobs,
+        scheduler=given.scheduler,
+        timeout=given.timeout,
+        fail_fast=given.fail_fast,
+        debug=given.debug,
+        words=given.words,
+    )
+
+
+def show_status(given) -> int:
+    from tbptt_jax.lab.commands import status_command
+
+    return status_command(given.name, given.results)
+
+
+def plot_results(given) -> int:
+    from tbptt_jax.lab.commands import plot_command
+
+    return plot_command(given.name, given.results)
+
+
+def judge_claims(given) -> int:
+    from tbptt_jax.lab.commands import claims_command
+
+    return claims_command(given.name, given.results)
+
+
+def export_table(given) -> int:
+    from tbptt_jax.lab.commands import export_command
+
+    return export_command(given.name, given.results, given.output)
 
 
 def run_benchmark(given) -> int:

@@ -32,6 +32,10 @@ class ARTBP(GatedEstimator):
         self.require("length", "a number above 1", lambda length: length > 1)
         self.require("alpha", "a number above 1", lambda alpha: alpha > 1)
 
+    @classmethod
+    def of_length(cls, tau):
+        return cls(tau)
+
     def cut_probability(self, age):
         """c_d for a segment that has lasted d = age steps."""
         return self.alpha / ((self.alpha - 1) * self.length + age)

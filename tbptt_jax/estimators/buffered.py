@@ -26,6 +26,10 @@ class Buffered(Truncation):
         self.require_whole("k1", 1)
         self.require("k1", f"at least k2 = {self.k2}", lambda k1: k1 >= self.k2)
 
+    @classmethod
+    def of_length(cls, tau):
+        return cls(tau, (tau + 1) // 2)
+
     def cut(self, key, length, batch_size):
         return Gates(None) if self.k2 >= length else Blocks(self.k1, self.k2)
 

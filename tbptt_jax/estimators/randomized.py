@@ -27,6 +27,10 @@ class Randomized(GatedEstimator):
     def __post_init__(self):
         self.require("keep", "a number above 0 and at most 1", lambda keep: (keep > 0) & (keep <= 1))
 
+    @classmethod
+    def of_length(cls, tau):
+        return cls(1 - 1 / tau)
+
     def gates(self, key, length, batch_size):
         return kept(self.require_key(key), self.keep, length, batch_size, self.shared) / self.keep
 
@@ -48,6 +52,10 @@ class Geometric(GatedEstimator):
 
     def __post_init__(self):
         self.require("keep", "a number from 0 to 1", lambda keep: (keep >= 0) & (keep <= 1))
+
+    @classmethod
+    def of_length(cls, tau):
+        return cls(1 - 1 / tau)
 
     def gates(self, key, length, batch_size):
         return kept(self.require_key(key), self.keep, length, batch_size, self.shared)

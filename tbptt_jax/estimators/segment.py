@@ -42,6 +42,10 @@ class Segment(GatedEstimator):
         if self.in_order and not isinstance(self.tau, int):
             raise ValueError(f"segment: in_order needs a tau that is a Python number, got {self.tau!r}")
 
+    @classmethod
+    def of_length(cls, tau):
+        return cls(tau)
+
     @property
     def constants(self):
         """Segments in order are a loop of fixed shapes: their length is a constant of the compiled program."""

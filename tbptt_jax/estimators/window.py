@@ -21,5 +21,9 @@ class Window(WindowedEstimator):
     def __post_init__(self):
         self.require_whole("tau", 1)
 
+    @classmethod
+    def of_length(cls, tau):
+        return cls(tau)
+
     def lags(self, length):
         return self.tau

@@ -1,0 +1,171 @@
+"""What the commands on experiments do: everything between parsed words and printed lines."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+from tbptt_jax.lab.cluster import run_on_cluster
+from tbptt_jax.lab.experiment import Experiment, experiment_path, load_experiment
+from tbptt_jax.lab.grid import cells, identity, label, parse_setting
+from tbptt_jax.lab.progress import progress
+from tbptt_jax.lab.run import environment, run
+from tbptt_jax.lab.store import Record, Store, scalars, table
+
+
+def chosen_cells(experiment: Experiment, scale: str, settings, estimators, seeds) -> list[dict]:
+    overrides = dict(map(parse_setting, settings))
+    if estimators:
+        overrides["estimator"] = list(estimators)
+    if seeds is not None:
+        overrides["seeds"] = [seeds]
+    return cells(experiment, scale, overrides)
+
+
+def run_command(
+    name,
+    results: Path,
+    *,
+    scale,
+    settings,
+    estimators,
+    seeds,
+    jobs=None,
+    scheduler=None,
+    timeout=None,
+    fail_fast=False,
+    debug=False,
+    words=(),
+) -> int:
+    experiment = load_experiment(name)
+    configs = chosen_cells(experiment, scale, settings, estimators, seeds)
+    store = Store(results / experiment.name)
+    store.require_writable()
+    varying = [axis for axis in configs[0] if len({str(config.get(axis)) for config in configs}) > 1]
+    print(f"{experiment.name}: {len(configs)} cells at scale {scale}", flush=True)
+    try:
+        with progress(len(configs), lambda config: label(config, varying)) as report:
+            if jobs or scheduler:
+                path = experiment_path(name)
+                places = {"jobs": jobs, "scheduler": scheduler, "timeout": timeout, "fail_fast": fail_fast}
+                records = run_on_cluster(experiment, path, configs, store, report, **places)
+            else:
+                records = run(experiment, configs, store, report, timeout=timeout, fail_fast=fail_fast, debug=debug)
+    except KeyboardInterrupt:
+        print("\nstopped: what was finished is kept, and the same command goes on from there")
+        return 130
+    finally:
+        if store.damaged():
+            print(
+                f"set aside as damaged, and computed again: {', '.join(store.damaged())} in {store.cells / 'damaged'}"
+            )
+    counts = Counter(record.status for record in records)
+    print(", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
+    conclude(experiment, records, results / experiment.name, words)
+    return 0 if counts["done"] == len(configs) else 1
+
+
+def conclude(experiment: Experiment, records: list[Record], folder: Path, words) -> None:
+    """Table, figures, claims and where they come from, beside the cells: what is committed of a run."""
+    frame = tidy(records)
+    if frame.is_empty():
+        return
+    scalars(frame).write_csv(folder / "rows.csv", float_precision=8)
+    figures = draw(experiment, frame, folder)
+    verdicts = show_claims(experiment, frame)
+    (folder / "claims.json").write_text(json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n")
+    where = environment() | {"command": " ".join(["tbptt", *words]), "commit": commit(), "cells": len(records)}
+    where.pop("run")
+    (folder / "provenance.json").write_text(json.dumps(where, indent=1) + "\n")
+    for figure in figures:
+        print(f"figure: {figure}")
+
+
+def tidy(records: list[Record]) -> pl.DataFrame:
+    return table(sorted(records, key=lambda record: json.dumps(record.config, sort_keys=True)))
+
+
+def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path]:
+    if experiment.plot is None or frame.is_empty():
+        return []
+    from tbptt_jax.plots.style import save
+
+    return save(dict(experiment.plot(frame)), folder)
+
+
+def show_claims(experiment: Experiment, frame: pl.DataFrame) -> list[dict[str, str]]:
+    shown = Table("claim", "verdict", "measured", title=experiment.name, title_justify="left", show_lines=True)
+    verdicts = []
+    for claim in experiment.claims:
+        verdict = claim.verdict(frame)
+        verdicts.append({"claim": claim.sentence, "source": claim.source, **verdict._asdict()})
+        shown.add_row(claim.sentence, verdict.outcome, verdict.figure)
+    width = None if sys.stdout.isatty() else 110
+    Console(width=width, highlight=False).print(shown)
+    return verdicts
+
+
+def stored(name: str, results: Path) -> tuple[Experiment, list[Record], Path]:
+    """An experiment's finished records of its present version, whatever the scale."""
+    experiment = load_experiment(name)
+    folder = results / experiment.name
+    records = [r for r in Store(folder).records() if r.identity == identity(experiment, r.config)]
+    return experiment, records, folder
+
+
+def status_command(name: str, results: Path) -> int:
+    experiment, records, folder = stored(name, results)
+    counts = Counter(record.status for record in records)
+    print(f"{experiment.name}: " + (", ".join(f"{n} {s}" for s, n in sorted(counts.items())) or "nothing recorded yet"))
+    for record in records:
+        if record.status != "done":
+            print(f"  {record.status}: {label(record.config, record.config)}: {record.reason}")
+    if damaged := Store(folder).damaged():
+        print(f"  set aside as damaged: {', '.join(damaged)}")
+    return 0
+
+
+def plot_command(name: str, results: Path) -> int:
+    experiment, records, folder = stored(name, results)
+    for figure in draw(experiment, needed(tidy(records), name), folder):
+        print(f"figure: {figure}")
+    return 0
+
+
+def claims_command(name: str, results: Path) -> int:
+    experiment, records, _ = stored(name, results)
+    show_claims(experiment, tidy(records))
+    return 0
+
+
+def export_command(name: str, results: Path, output: Path) -> int:
+    writers: Mapping = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
+    if output.suffix not in writers:
+        raise ValueError(f"--output: a file that ends in .csv or .parquet is needed, got {output}")
+    _, records, _ = stored(name, results)
+    frame = scalars(needed(tidy(records), name))
+    writers[output.suffix](frame, output)
+    print(f"{frame.height} rows: {output}")
+    return 0
+
+
+def needed(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+    if frame.is_empty():
+        raise ValueError(f"{name}: nothing has been measured yet; start with tbptt run {name}")
+    return frame
+
+
+def commit() -> str:
+    """The commit that the code is at, marked where files differ from it; "" outside a checkout."""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    done = subprocess.run([git, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    return done.stdout.strip()

@@ -1,0 +1,168 @@
+"""One immutable record a cell: a JSON file, and an NPZ beside it where the rows hold curves.
+
+A record is written beside its place, flushed to the disk and renamed, so that it is there whole or not at all. It
+carries a checksum of itself and of its curves; one that does not fit is set aside, reported, and computed again.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+STATUSES = ("done", "diverged", "failed")
+
+
+class Record(NamedTuple):
+    """What became of a cell: "done", "diverged" (a number is not finite) or "failed", and why."""
+
+    identity: str
+    config: dict[str, Any]
+    status: str
+    reason: str
+    rows: list[dict[str, Any]]
+    environment: dict[str, Any]
+    seconds: float
+
+
+class Store:
+    """The records of one experiment, in `folder/cells`."""
+
+    def __init__(self, folder: Path):
+        self.cells = Path(folder) / "cells"
+
+    def require_writable(self) -> None:
+        """An error before anything is computed that could not be kept."""
+        try:
+            self.cells.mkdir(parents=True, exist_ok=True)
+            probe = self.cells / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise ValueError(f"--results: cannot write to {self.cells}: {error.strerror}") from error
+
+    def write(self, record: Record) -> None:
+        curves = {
+            f"{i}/{name}": np.asarray(value)
+            for i, row in enumerate(record.rows)
+            for name, value in row.items()
+            if np.ndim(value)
+        }
+        body = record._asdict() | {
+            "rows": [{k: scalar(v) for k, v in row.items() if not np.ndim(v)} for row in record.rows]
+        }
+        if curves:
+            buffer = io.BytesIO()
+            np.savez(buffer, **curves)
+            body["curves"] = digest(buffer.getvalue())
+            self.put(f"{record.identity}.npz", buffer.getvalue())
+        text = json.dumps(body, sort_keys=True)
+        self.put(f"{record.identity}.json", json.dumps({"checksum": digest(text.encode()), "record": text}).encode())
+
+    def put(self, name: str, content: bytes) -> None:
+        """A file that is there whole or not at all, even if the power fails."""
+        temporary = self.cells / f".{name}.{os.getpid()}"
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.cells / name)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        handle = os.open(self.cells, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def read(self, identity: str) -> Record | None:
+        """A cell's record; None where there is none, or none that can be trusted (which is then set aside)."""
+        path = self.cells / f"{identity}.json"
+        try:
+            outer = json.loads(path.read_bytes())
+            body = json.loads(outer["record"])
+            if digest(outer["record"].encode()) != outer["checksum"] or body["identity"] != identity:
+                raise ValueError
+            if "curves" in body:
+                content = path.with_suffix(".npz").read_bytes()
+                if digest(content) != body.pop("curves"):
+                    raise ValueError
+                for name, curve in np.load(io.BytesIO(content)).items():
+                    row, _, column = name.partition("/")
+                    body["rows"][int(row)][column] = curve
+            return Record(**body)
+        except FileNotFoundError:
+            if not path.exists():
+                return None
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+            pass
+        self.set_aside(path)
+        return None
+
+    def set_aside(self, path: Path) -> None:
+        damaged = self.cells / "damaged"
+        try:
+            damaged.mkdir(exist_ok=True)
+            for part in (path, path.with_suffix(".npz")):
+                if part.exists():
+                    os.replace(part, damaged / part.name)
+        except OSError:
+            return  # a read-only folder: it is not counted all the same
+
+    def damaged(self) -> list[str]:
+        return sorted(path.stem for path in (self.cells / "damaged").glob("*.json"))
+
+    def records(self) -> list[Record]:
+        found = (self.read(path.stem) for path in sorted(self.cells.glob("*.json")))
+        return [record for record in found if record is not None]
+
+    @contextmanager
+    def claim(self, identity: str) -> Iterator[bool]:
+        """Whether this runner has the cell to itself; the system lets go of the claim when its process dies."""
+        with open(self.cells / f".{identity}.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+            (self.cells / f".{identity}.lock").unlink(missing_ok=True)
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def scalar(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def table(records: list[Record]) -> pl.DataFrame:
+    """The tidy table: a row for every row of every finished cell, the cell's configuration beside what it measured."""
+    rows = [record.config | row for record in records if record.status == "done" for row in record.rows]
+    return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+
+
+def scalars(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that hold numbers and texts, sorted by those of the configuration: what can be written as CSV."""
+    return frame.select([c for c in frame.columns if not frame[c].dtype.is_nested() and frame[c].dtype != pl.Object])
+
+
+def load_results(name: str, results: str | os.PathLike | Mapping = "results") -> pl.DataFrame:
+    """The tidy table of an experiment: from its cells where they are, else the table that was committed."""
+    folder = Path(results) / name  # type: ignore[arg-type]
+    records = Store(folder).records()
+    if records:
+        return table(records)
+    if (folder / "rows.csv").is_file():
+        return pl.read_csv(folder / "rows.csv", infer_schema_length=None)
+    raise ValueError(f"results: there are none of {name!r} in {folder.parent}")

@@ -1,0 +1,1 @@
+"""From rows to figures: the only place that imports matplotlib."""

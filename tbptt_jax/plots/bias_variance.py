@@ -1,0 +1,113 @@
+"""Three pictures of bias and variance: against the truncation length, against each other, and their sum."""
+
+import polars as pl
+
+from tbptt_jax.plots.style import panels, style_of
+
+GROUP = ["cell", "radius", "training"]
+FLOOR = 1e-9  # relative to ‖g‖²: below it is rounding
+
+
+def draw(table: pl.DataFrame) -> dict:
+    table = table.filter(pl.col("tau").is_not_null()) if "tau" in table.columns else table
+    return {
+        "against_tau": against_tau(table),
+        "trade_off": trade_off(table),
+        "equal_memory": equal_memory(table),
+    }
+
+
+def groups(table):
+    return [(key, part) for key, part in table.group_by(GROUP, maintain_order=True)]
+
+
+def title(key):
+    cell, radius, training = key
+    return f"{cell}, radius {radius}, " + (f"{training} updates" if training else "at initialisation")
+
+
+def curves(part):
+    """(estimator, its means over seeds by length)."""
+    columns = [c for c in part.columns if part[c].dtype.is_numeric() and c not in (*GROUP, "tau", "replica")]
+    for (name,), rows in part.group_by("estimator", maintain_order=True):
+        yield name, rows.group_by("tau").agg(pl.col(columns).mean()).sort("tau")
+
+
+def points(axes, rows, name, column, **style):
+    """Lines where there is a closed form, points with intervals where it was sampled."""
+    exact = f"exact_{column}"
+    if exact in rows.columns and rows[exact].null_count() == 0:
+        shown = rows.filter(pl.col(exact) > FLOOR)
+        axes.plot(shown["tau"], shown[exact], color=style["color"])
+    seen = rows.filter(pl.col(column) > FLOOR)
+    below = (seen[column] - seen[f"{column}_low"].clip(FLOOR)).clip(0)
+    above = (seen[f"{column}_high"] - seen[column]).clip(0)
+    axes.errorbar(seen["tau"], seen[column], [below, above], linestyle="none", label=name, capsize=2, **style)
+
+
+def against_tau(table):
+    kinds = groups(table)
+    figure, grid = panels(len(kinds), 3, sharex=True, width=2.9, height=2.2)
+    for axes_row, (key, part) in zip(grid, kinds):
+        for axes, column, what in zip(
+            axes_row, ("bias", "variance", "mse"), ("bias²", "variance", "mean squared error")
+        ):
+            for name, rows in curves(part):
+                points(axes, rows, name, column, **style_of(name))
+            axes.set(xscale="log", yscale="log", ylabel=f"{what} / ‖g‖²")
+            axes.set_xticks(sorted(part["tau"].unique()), labels=[f"{t:g}" for t in sorted(part["tau"].unique())])
+            axes.minorticks_off()
+        axes_row[0].set_title(title(key))
+    for axes in grid[-1]:
+        axes.set_xlabel("(expected) length τ (steps)")
+    figure.legend(*with_all_labels(grid[0]), loc="outside upper center", ncols=7, fontsize="small")
+    return figure
+
+
+def with_all_labels(row):
+    found = {}
+    for axes in row:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            found.setdefault(label, handle)
+    return list(found.values()), list(found)
+
+
+def trade_off(table):
+    kinds = groups(table)
+    columns = min(len(kinds), 4)
+    figure, grid = panels(-(-len(kinds) // columns), columns, sharex=True, sharey=True)
+    for axes in grid.flat[len(kinds) :]:
+        axes.set_visible(False)
+    for axes, (key, part) in zip(grid.flat, kinds):
+        for name, rows in curves(part):
+            x, y = rows["exact_bias"].clip(FLOOR), rows["exact_variance"].clip(FLOOR)
+            axes.plot(x, y, label=name, **style_of(name))
+            axes.annotate(f"τ={rows['tau'][0]:g}", (x[0], y[0]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        axes.set(xscale="log", yscale="log", title=title(key))
+    for axes in grid[-1]:
+        axes.set_xlabel("bias² / ‖g‖²  (0 drawn at 1e-9)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("variance / ‖g‖²")
+    figure.legend(*with_all_labels(grid[0]), loc="outside upper center", ncols=7, fontsize="small")
+    return figure
+
+
+def equal_memory(table):
+    kinds = groups(table)
+    columns = min(len(kinds), 4)
+    figure, grid = panels(-(-len(kinds) // columns), columns, sharex=True, sharey=True)
+    for axes in grid.flat[len(kinds) :]:
+        axes.set_visible(False)
+    for axes, (key, part) in zip(grid.flat, kinds):
+        for name, rows in curves(part):
+            axes.plot(rows["tau"], rows["exact_mse"].clip(FLOOR), label=name, **style_of(name))
+        axes.axhline(1, color="0.6", linestyle=":", linewidth=1)
+        axes.set(xscale="log", yscale="log", title=title(key))
+        axes.set_xticks(sorted(part["tau"].unique()), labels=[f"{t:g}" for t in sorted(part["tau"].unique())])
+        axes.minorticks_off()
+    for axes in grid[-1]:
+        axes.set_xlabel("states kept, on average: τ")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("mean squared error / ‖g‖²")
+    figure.legend(*with_all_labels(grid[0]), loc="outside upper center", ncols=7, fontsize="small")
+    return figure

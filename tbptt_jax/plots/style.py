@@ -1,0 +1,60 @@
+"""One look for all figures: an estimator keeps its colour and its mark everywhere, chosen for colour-blind readers."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+# Okabe & Ito's colours, each with a mark of its own, so that a print without colour can be read too
+STYLES = {
+    "full": ("#000000", "*"),
+    "segment": ("#0072B2", "s"),
+    "window": ("#56B4E9", "^"),
+    "buffered": ("#009E73", "D"),
+    "randomized": ("#D55E00", "o"),
+    "artbp": ("#CC79A7", "P"),
+    "geometric": ("#E69F00", "v"),
+}
+OTHERS = (("#7F7F7F", "X"), ("#8C564B", "h"), ("#17BECF", "<"), ("#BCBD22", ">"), ("#9467BD", "d"))
+
+RC = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "svg.hashsalt": "tbptt_jax",
+}
+
+
+def style_of(estimator: str) -> dict[str, Any]:
+    """Colour and mark of an estimator, by its name or its text."""
+    name = estimator.partition("(")[0]
+    colour, mark = STYLES.get(name) or OTHERS[sum(map(ord, name)) % len(OTHERS)]
+    return {"color": colour, "marker": mark}
+
+
+def panels(rows: int, columns: int, width: float = 3.0, height: float = 2.5, **options: Any):
+    """A figure of rows × columns axes, `[rows, columns]`."""
+    with plt.rc_context(RC):
+        size = (width * columns + 0.4, height * rows + 0.3)
+        return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+
+
+def save(figures: dict[str, Any], folder: Path) -> list[Path]:
+    """Every figure as SVG and PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        with plt.rc_context(RC):
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(folder / f"{name}.png", dpi=130)
+        paths.append(folder / f"{name}.png")
+        plt.close(figure)
+    return paths
