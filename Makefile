@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test lint setup clean
 
 demo: setup
-	$(BIN)/python experiments/lorenz.py
+	$(BIN)/tbptt run bias_variance --scale smoke --results results/smoke
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -7,7 +7,6 @@ whole sweep in one program. Closed over, or as a static argument, its numbers ar
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -41,9 +40,11 @@ class Estimator(ABC):
     stream's, across chunks too; or "never"."""
     reference: ClassVar[str] = ""
     """Where the method comes from."""
-    of_length: ClassVar[Callable[[int], "Estimator"] | None] = None
-    """A class method, where the method has a truncation length: the estimator that keeps tau states on average for its
-    backward pass."""
+
+    @classmethod
+    def of_length(cls, tau: int) -> "Estimator | None":
+        """The estimator that keeps tau states on average for its backward pass; None where the method has no length."""
+        return None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

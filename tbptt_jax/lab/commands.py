@@ -49,6 +49,7 @@ def run_command(
     store = Store(results / experiment.name)
     store.require_writable()
     varying = [axis for axis in configs[0] if len({str(config.get(axis)) for config in configs}) > 1]
+    store.write_grid([identity(experiment, config) for config in configs])
     print(f"{experiment.name}: {len(configs)} cells at scale {scale}", flush=True)
     try:
         with progress(len(configs), lambda config: label(config, varying)) as report:
@@ -113,17 +114,20 @@ def show_claims(experiment: Experiment, frame: pl.DataFrame) -> list[dict[str, s
 
 
 def stored(name: str, results: Path) -> tuple[Experiment, list[Record], Path]:
-    """An experiment's finished records of its present version, whatever the scale."""
+    """An experiment, and the records that there are of the cells of its latest run."""
     experiment = load_experiment(name)
-    folder = results / experiment.name
-    records = [r for r in Store(folder).records() if r.identity == identity(experiment, r.config)]
-    return experiment, records, folder
+    store = Store(results / experiment.name)
+    records = [record for record in map(store.read, store.grid()) if record is not None]
+    return experiment, records, results / experiment.name
 
 
 def status_command(name: str, results: Path) -> int:
     experiment, records, folder = stored(name, results)
     counts = Counter(record.status for record in records)
-    print(f"{experiment.name}: " + (", ".join(f"{n} {s}" for s, n in sorted(counts.items())) or "nothing recorded yet"))
+    print(
+        f"{experiment.name}, of {len(Store(folder).grid())} cells: "
+        + (", ".join(f"{n} {s}" for s, n in sorted(counts.items())) or "nothing recorded yet")
+    )
     for record in records:
         if record.status != "done":
             print(f"  {record.status}: {label(record.config, record.config)}: {record.reason}")

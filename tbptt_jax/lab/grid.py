@@ -61,7 +61,7 @@ def canonical(config: Config) -> Config:
         if "(" in named:
             config["estimator"] = named if ".py:" in named else str(make_estimator(named))
             config.pop("tau", None)
-        elif choose("estimator", named, estimators()).of_length is None:
+        elif choose("estimator", named, estimators()).of_length(config.get("tau", 2)) is None:
             config["estimator"] = str(make_estimator(named))
             config.pop("tau", None)
     return {name: plain(config[name]) for name in sorted(config)}

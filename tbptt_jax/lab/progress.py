@@ -24,9 +24,8 @@ def progress(total: int, describe):
             done += 1
             if fresh or record.status != "done":
                 after = f"{time.monotonic() - start:.0f} s" if fresh else "kept"
-                print(
-                    f"{done:4}/{total}  {record.status:8}  {describe(record.config)}  ({after})  {record.reason}".rstrip()
-                )
+                cell = f"{done:4}/{total}  {record.status:8}  {describe(record.config)}  ({after})"
+                print(f"{cell}  {record.reason}".rstrip())
                 sys.stdout.flush()
 
         yield report

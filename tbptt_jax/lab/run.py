@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,7 +92,7 @@ def compute(experiment: Experiment, config: Config, debug: bool = False) -> Reco
     return Record(identity(experiment, config), config, status, reason, rows, environment(), time.monotonic() - start)
 
 
-def not_finite(rows: list[Mapping[str, Any]]) -> str:
+def not_finite(rows: Sequence[Mapping[str, Any]]) -> str:
     """The name of a number that is NaN or infinite, "" where all are fine."""
     for row in rows:
         for name, value in row.items():

@@ -60,7 +60,7 @@ class Store:
         }
         if curves:
             buffer = io.BytesIO()
-            np.savez(buffer, **curves)
+            np.savez(buffer, **curves)  # type: ignore[arg-type]
             body["curves"] = digest(buffer.getvalue())
             self.put(f"{record.identity}.npz", buffer.getvalue())
         text = json.dumps(body, sort_keys=True)
@@ -120,6 +120,14 @@ class Store:
 
     def damaged(self) -> list[str]:
         return sorted(path.stem for path in (self.cells / "damaged").glob("*.json"))
+
+    def write_grid(self, identities: list[str]) -> None:
+        """Note which cells the latest run is about: figures and claims are of these."""
+        self.put(".grid", "\n".join(identities).encode())
+
+    def grid(self) -> list[str]:
+        path = self.cells / ".grid"
+        return path.read_text().split() if path.is_file() else []
 
     def records(self) -> list[Record]:
         found = (self.read(path.stem) for path in sorted(self.cells.glob("*.json")))

@@ -5,7 +5,8 @@ import polars as pl
 from tbptt_jax.plots.style import panels, style_of
 
 GROUP = ["cell", "radius", "training"]
-FLOOR = 1e-9  # relative to ‖g‖²: below it is rounding
+FLOOR = 1e-9  # relative to ‖g‖², where 0 is drawn
+ROUNDING = 1e-7  # what sampling in float32 cannot tell from 0
 
 
 def draw(table: pl.DataFrame) -> dict:
@@ -39,8 +40,8 @@ def points(axes, rows, name, column, **style):
     if exact in rows.columns and rows[exact].null_count() == 0:
         shown = rows.filter(pl.col(exact) > FLOOR)
         axes.plot(shown["tau"], shown[exact], color=style["color"])
-    seen = rows.filter(pl.col(column) > FLOOR)
-    below = (seen[column] - seen[f"{column}_low"].clip(FLOOR)).clip(0)
+    seen = rows.filter(pl.col(column) > ROUNDING)
+    below = (seen[column] - seen[f"{column}_low"].clip(ROUNDING)).clip(0)
     above = (seen[f"{column}_high"] - seen[column]).clip(0)
     axes.errorbar(seen["tau"], seen[column], [below, above], linestyle="none", label=name, capsize=2, **style)
 
@@ -65,7 +66,7 @@ def against_tau(table):
 
 
 def with_all_labels(row):
-    found = {}
+    found: dict = {}
     for axes in row:
         for handle, label in zip(*axes.get_legend_handles_labels()):
             found.setdefault(label, handle)
