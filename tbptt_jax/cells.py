@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from tbptt_jax.errors import choose
@@ -181,5 +182,10 @@ def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | 
 
 
 def spectral_radius(matrix: Float[Array, "H H"]) -> Float[Array, ""]:
-    """The largest magnitude of an eigenvalue."""
-    return jnp.max(jnp.abs(jnp.linalg.eigvals(matrix)))
+    """The largest magnitude of an eigenvalue; computed on the host, since not every accelerator can."""
+
+    def on_host(matrix):
+        return np.abs(np.linalg.eigvals(matrix)).max(-1).astype(matrix.dtype)
+
+    like = jax.ShapeDtypeStruct(matrix.shape[:-2], matrix.dtype)
+    return jax.pure_callback(on_host, like, matrix, vmap_method="expand_dims")

@@ -94,7 +94,7 @@ def check_estimator(given) -> int:
 
 
 def run_experiment(given) -> int:
-    from tbptt_jax.lab.commands import run_command
+    from tbptt_jax.commands import run_command
 
     if given.jobs and given.scheduler:
         raise ValueError("--jobs, --scheduler: give one of the two, not both")
@@ -118,25 +118,25 @@ def run_experiment(given) -> int:
 
 
 def show_status(given) -> int:
-    from tbptt_jax.lab.commands import status_command
+    from tbptt_jax.commands import status_command
 
     return status_command(given.name, given.results)
 
 
 def plot_results(given) -> int:
-    from tbptt_jax.lab.commands import plot_command
+    from tbptt_jax.commands import plot_command
 
     return plot_command(given.name, given.results)
 
 
 def judge_claims(given) -> int:
-    from tbptt_jax.lab.commands import claims_command
+    from tbptt_jax.commands import claims_command
 
     return claims_command(given.name, given.results)
 
 
 def export_table(given) -> int:
-    from tbptt_jax.lab.commands import export_command
+    from tbptt_jax.commands import export_command
 
     return export_command(given.name, given.results, given.output)
 

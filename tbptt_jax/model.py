@@ -39,7 +39,7 @@ class Model(ABC):
 
     @abstractmethod
     def initial_state(self, params: Params, batch_size: int) -> State:
-        """The state h_0 before the first step, every leaf `[B, ...]`."""
+        """The state h_0 before the first step, every leaf `[B, ...]`. It is data: no credit flows into it."""
 
     @abstractmethod
     def step(self, params: Params, state: State, x: PyTree) -> State:
@@ -156,7 +156,8 @@ def loss(model: Model, params: Params, batch: Batch) -> Array:
         state = model.step(params, state, x)
         return state, state
 
-    _, states = lax.scan(step, model.initial_state(params, batch_size), batch.inputs)
+    start = lax.stop_gradient(model.initial_state(params, batch_size))
+    _, states = lax.scan(step, start, batch.inputs)
     return loss_of_states(model, params, states, batch)
 
 

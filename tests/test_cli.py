@@ -49,7 +49,7 @@ def test_the_extension_example_of_the_readme_passes_the_check(tmp_path):
     (block,) = re.findall(r"```python\n# my\.py\n(.*?)```", readme, re.S)
     code = [line for line in block.splitlines() if line.strip() and not line.startswith(("import", "from"))]
     assert len(code) <= 10
-    (tmp_path / "my.py").write_text(block)
+    (tmp_path / "my.py").write_text("from __future__ import annotations\n" + block)
     done = tbptt("check", f"{tmp_path}/my.py:Mine(keep=0.8)")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "BROKEN" not in done.stdout and "all held" in done.stdout

@@ -291,3 +291,22 @@ def test_estimates_are_what_the_long_form_gives():
     """`tb.gradient` is one call of the estimator from a fresh state."""
     model, params, batch = problem("tanh")
     assert distance(tb.gradient(tb.Window(2), model, params, batch), estimates("tanh", [tb.Window(2)])[0]) < 1e-14
+
+
+@dataclass(frozen=True)
+class WithLearnedStart(Oscillator):
+    def init(self, key):
+        return {"stiffness": jnp.asarray(0.5), "start": jnp.asarray(0.3)}
+
+    def initial_state(self, params, batch_size):
+        return super().initial_state(params, batch_size) | {"place": jnp.full(batch_size, params["start"])}
+
+
+def test_the_initial_state_is_data_for_the_loss_as_for_every_estimator():
+    model = WithLearnedStart()
+    params = model.init(None)
+    batch = tb.Batch(0.1 * jax.random.normal(jax.random.key(0), (8, 2)), jnp.zeros((8, 2)))
+    exact = jax.grad(tb.loss, 1)(model, params, batch)
+    assert exact["start"] == 0 and exact["stiffness"] != 0
+    assert distance(tb.gradient(tb.Full(), model, params, batch), exact) < 1e-12
+    assert distance(tb.exact.expected_gradient(tb.Randomized(0.5), model, params, batch), exact) < 1e-12

@@ -8,7 +8,7 @@ import tbptt_jax as tb
 PACKAGE = Path(tb.__file__).parent
 FLOORS = [  # from the top down; a module may import from its own floor and from those below
     ["cli"],
-    ["benchmarks"],
+    ["commands", "benchmarks"],
     ["plots"],
     ["lab"],
     ["training"],
@@ -17,7 +17,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["estimators"],
     ["gradients"],
     ["model", "cells", "flax_cells"],
-    ["errors", "version"],
+    ["errors", "files", "version"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 

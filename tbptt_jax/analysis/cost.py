@@ -10,6 +10,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array
@@ -55,9 +56,11 @@ def cost(est: Estimator, model: Model, params: Params, batch: Batch, key: Array 
 
 def count(function: Callable, *arguments: Any) -> tuple[int, int]:
     """(operations, depth) of a function on these arguments, what its result does not need left out."""
+    arguments = jax.tree.map(jnp.asarray, arguments)  # one object, one value
     program = jax.make_jaxpr(function)(*arguments)
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars), instantiate=True)
-    _, flops, depth = walk(jaxpr, program.consts, jax.tree.leaves(arguments))
+    consts = map(jnp.asarray, program.consts)
+    _, flops, depth = walk(jaxpr, consts, jax.tree.leaves(arguments))
     return flops, depth
 
 

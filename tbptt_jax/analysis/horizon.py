@@ -21,14 +21,16 @@ def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T 
 
     def one_lag(credits, _):
         # one loss alone reaches h_t over k steps, that of t + k
-        return earlier(pull(credits)[1]), jnp.mean(jnp.sqrt(sum(map(square_norms, credits))), axis=1)
+        return earlier(pull(credits)[1]), jnp.mean(norms_of(credits), axis=1)
 
     _, norms = lax.scan(one_lag, loss_credit(model, params, run.after, batch), length=sequence_shape(batch)[0])
     return by_loss(norms)
 
 
 def linear_credit_norms(model: RNN, params: Params, batch: Batch) -> Float[Array, "T T"]:
-    """`credit_norms` of a linear network from its eigenvalues: ‖(W_hhᵀ)^k W_qhᵀ ∂l_t/∂o_t‖ with W_hh = V Λ V⁻¹."""
+    """`credit_norms` of a linear network from its eigenvalues: ‖(W_hhᵀ)^k W_qhᵀ ∂l_t/∂o_t‖ with W_hh = V Λ V⁻¹.
+
+    W_hh must have a full set of eigenvectors; where it has not, the norms are NaN."""
     if not (isinstance(model, RNN) and isinstance(model.cell, Linear)):
         raise ValueError(f"model: a linear network is needed, got {model}; use credit_norms")
     run = unroll(model, params, batch)
@@ -50,8 +52,11 @@ def loss_credit(model, params, after, batch):
     return jax.grad(total)(floats(after))
 
 
-def square_norms(credit: Float[Array, "T B *H"]) -> Float[Array, "T B"]:
-    return jnp.sum(credit**2, axis=tuple(range(2, credit.ndim)))
+def norms_of(credits: list) -> Float[Array, "T B"]:
+    """The norms over all leaves `[T, B, ...]`, scaled so that small credits do not vanish when they are squared."""
+    flat = jnp.concatenate([leaf.reshape(*leaf.shape[:2], -1) for leaf in credits], axis=-1)
+    largest = jnp.max(jnp.abs(flat), axis=-1)
+    return largest * jnp.linalg.norm(flat / jnp.where(largest == 0, 1, largest)[..., None], axis=-1)
 
 
 def by_loss(norms: Float[Array, "T T"]) -> Float[Array, "T T"]:
@@ -63,7 +68,8 @@ def by_loss(norms: Float[Array, "T T"]) -> Float[Array, "T T"]:
 def decay_rate(norms: Float[Array, "T T"], first: int = 0, last: int | None = None) -> Float[Array, ""]:
     """β̂ of φ_k ≈ φ_first β^(k − first): least squares on log φ_k over the lags first..last.
 
-    φ_k is the mean of `credit_norms` over the losses that have a lag k. Below 1 credit fades, above it explodes.
+    φ_k is the mean of `credit_norms` over the losses that have a lag k; lags whose credit is too small for the floating
+    point, 0, are left out. Below 1 credit fades, above it explodes.
     """
     length = len(norms)
     last = length - 1 if last is None else last
@@ -71,5 +77,6 @@ def decay_rate(norms: Float[Array, "T T"], first: int = 0, last: int | None = No
         raise ValueError(f"first, last: lags with 0 <= first < last < {length} are needed, got {first} and {last}")
     lags = jnp.arange(length)
     phi = jnp.sum(norms, axis=0) / (length - lags)
-    x = lags[first : last + 1] - (first + last) / 2
-    return jnp.exp(x @ jnp.log(phi[first : last + 1]) / (x @ x))
+    used = ((lags >= first) & (lags <= last) & (phi > 0)).astype(phi.dtype)
+    x = used * (lags - used @ lags / jnp.sum(used))
+    return jnp.exp(x @ jnp.where(used > 0, jnp.log(jnp.where(phi > 0, phi, 1)), 0) / (x @ x))

@@ -12,7 +12,8 @@ independent pieces g(i, j), the losses i..j−1 backpropagated to step i, along 
 chain is walked once, carrying for each start the probability and the first two moments of what came before.
 
 State and parameters are flattened: H numbers a sequence, or B·H where the gates are shared by a batch, P parameters;
-memory is that of one influence matrix [H, P] a sequence.
+memory is that of one influence matrix [H, P], time that of T products with it, and of T²/2 for renewal gates: small
+models, short batches.
 """
 
 from functools import partial
@@ -133,6 +134,7 @@ def over_sequences(moments, model, params, batch, shared):
 
 def independent_variances(law: Independent, jacobians, own_credit) -> Float[Array, "T"]:
     length, size = own_credit.shape
+    law = jax.tree.map(lambda leaf: leaf.astype(own_credit.dtype), law)
 
     def forward(s_bar, t):
         jacobian, direct = jacobians(t)
@@ -165,23 +167,22 @@ def renewal_moments(law: Renewal, jacobians, own_credit) -> tuple[Float[Array, "
     i..j−1 contribute, with the probability that the next segment starts at j.
     """
     length, _ = own_credit.shape
+    law = jax.tree.map(lambda leaf: leaf.astype(own_credit.dtype), law)
     direct = jax.eval_shape(lambda: jacobians(0)[1])
     width, dtype = direct.shape[1], own_credit.dtype
 
     def walk(moments, i):
         start_probability, start_mean, start_second = moments  # of step i: P, E[g; start], E[‖g‖²; start], g so far
 
-        def extend(segment, t):
+        def extend(t, segment):
             influence, piece, alive, sums = segment
-            inside = t >= i
             jacobian, direct = jacobians(t)
             age = jnp.maximum(t - i, 1) - 1  # index of the law at the gate before step t
             kept = jnp.where(t > i, law.kept[age], 0.0)
-            influence = jnp.where(inside, direct + kept * (jacobian @ influence), influence)
-            piece = jnp.where(inside, piece + own_credit[t] @ influence, piece)
+            influence = direct + kept * (jacobian @ influence)
+            piece = piece + own_credit[t] @ influence
             ends = jnp.where(t == length - 1, 1.0, law.cut[jnp.minimum(t - i, length - 1)])
-            leaves = jnp.where(inside, alive * ends, 0.0)
-            alive = jnp.where(inside, alive * (1 - ends), alive)
+            leaves = alive * ends
             probability, mean, second = sums
             mine, before, squares = start_probability[i], start_mean[i], start_second[i]
             sums = (
@@ -189,11 +190,10 @@ def renewal_moments(law: Renewal, jacobians, own_credit) -> tuple[Float[Array, "
                 mean.at[t + 1].add(leaves * (before + mine * piece)),
                 second.at[t + 1].add(leaves * (squares + 2 * before @ piece + mine * piece @ piece)),
             )
-            return (influence, piece, alive, sums), None
+            return influence, piece, alive - leaves, sums
 
         fresh = jnp.zeros(direct.shape, dtype), jnp.zeros(width, dtype), jnp.ones((), dtype), moments
-        (_, _, _, sums), _ = lax.scan(extend, fresh, jnp.arange(length))
-        return sums, None
+        return lax.fori_loop(i, length, extend, fresh)[3], None
 
     start = (
         jnp.zeros(length + 1, dtype).at[0].set(1.0),

@@ -9,7 +9,7 @@ the mean of group a minus the exact gradient,
     variance  E‖g − E g‖², total over the parameters         jackknife over groups
     mse       E‖g − exact‖² = bias + variance                Student's t over groups
     cosine    E[cos(g, exact)] of single estimates           Student's t over groups
-    snr       ‖E g‖² / variance                              jackknife over groups
+    snr       ‖E g‖² / variance                              jackknife over groups; infinite without variance
 
 The k-th sample is drawn with `fold_in(key, k)`: estimators measured with the same key share their random numbers, and
 the result does not depend on the number of devices over which the groups are spread.
@@ -65,16 +65,19 @@ def measure(
     """Measure an estimator on one batch of fresh sequences, against the full gradient unless `exact` is another.
 
     `samples` is a multiple of 32, at least 64. `at_once` of them are vectorised together. Compiled once for all numbers
-    of samples and all numbers of the estimator; the groups are spread over all local devices.
+    of samples and all numbers of the estimator; the groups are spread over the local devices, as
+    many of them as divide 32.
     """
     if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
         raise ValueError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
+    if not isinstance(at_once, int) or at_once < 1:
+        raise ValueError(f"at_once: a whole number of at least 1 is needed, got {at_once!r}")
     if not 0 < level < 1:
         raise ValueError(f"level: a number between 0 and 1 is needed, got {level!r}")
     if exact is None:
         exact = exact_gradient(model, params, batch)
-    sums = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, at_once)
-    return summarize(sums, ravel_pytree(exact)[0], samples, student_quantile(level))
+    sums, pilot = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, at_once)
+    return summarize(sums, pilot, ravel_pytree(exact)[0], samples, student_quantile(level))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -83,22 +86,32 @@ def exact_gradient(model, params, batch):
 
 
 class GroupSums(NamedTuple):
-    """Sums over the samples of each group, of d = g − exact: the vector, ‖d‖² and cos(g, exact)."""
+    """Sums over the samples of each group, of d = g − exact: d − pilot, ‖d − pilot‖², ‖d‖² and cos(g, exact).
 
-    difference: Float[Array, "32 P"]
+    The pilot is the d of the first sample: sums about it do not lose a small variance beside a large bias.
+    """
+
+    about: Float[Array, "32 P"]
+    spread: Float[Array, "32"]
     square: Float[Array, "32"]
     cosine: Float[Array, "32"]
 
 
 @partial(jax.jit, static_argnames=("model", "at_once"))
-def draw_groups(est, model, params, batch, key, per_group, exact, at_once) -> GroupSums:
+def draw_groups(est, model, params, batch, key, per_group, exact, at_once) -> tuple[GroupSums, Array]:
     flat_exact = ravel_pytree(exact)[0]
     exact_norm = jnp.linalg.norm(flat_exact)
 
+    def draw(est, params, batch, key, index):
+        return ravel_pytree(gradient(est, model, params, batch, jax.random.fold_in(key, index)))[0]
+
+    pilot = draw(est, params, batch, key, 0) - flat_exact
+
     def one(est, params, batch, key, index):
-        g = ravel_pytree(gradient(est, model, params, batch, jax.random.fold_in(key, index)))[0]
+        g = draw(est, params, batch, key, index)
         d = g - flat_exact
-        return GroupSums(d, d @ d, g @ flat_exact / (jnp.linalg.norm(g) * exact_norm))
+        a = d - pilot
+        return GroupSums(a, a @ a, d @ d, g @ flat_exact / (jnp.linalg.norm(g) * exact_norm))
 
     def group(est, params, batch, key, per_group, number):
         def more(state):
@@ -109,27 +122,29 @@ def draw_groups(est, model, params, batch, key, per_group, exact, at_once) -> Gr
             drawn = jax.tree.map(lambda leaf: jnp.where(fresh.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), drawn)
             return done + at_once, jax.tree.map(lambda total, leaf: total + leaf.sum(0), sums, drawn)
 
-        empty = GroupSums(jnp.zeros_like(flat_exact), jnp.zeros_like(exact_norm), jnp.zeros_like(exact_norm))
+        empty = GroupSums(jnp.zeros_like(flat_exact), *[jnp.zeros_like(exact_norm)] * 3)
         return lax.while_loop(lambda state: state[0] < per_group, more, (jnp.zeros_like(number), empty))[1]
 
     def groups(est, params, batch, key, per_group, numbers):
         return lax.map(partial(group, est, params, batch, key, per_group), numbers)
 
-    devices = jax.local_device_count()
+    devices = max(n for n in range(1, jax.local_device_count() + 1) if GROUPS % n == 0)
     arguments = (est, params, batch, key, per_group, jnp.arange(GROUPS))
-    if devices == 1 or GROUPS % devices:
-        return groups(*arguments)
-    mesh = jax.make_mesh((devices,), ("groups",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.local_devices())
+    if devices == 1:
+        return groups(*arguments), pilot
+    mine = jax.local_devices()[:devices]
+    mesh = jax.make_mesh((devices,), ("groups",), axis_types=(jax.sharding.AxisType.Auto,), devices=mine)
     whole, spread = PartitionSpec(), PartitionSpec("groups")
     specs = (whole,) * 5 + (spread,)
     # nothing crosses devices here, so JAX need not follow what varies over them
-    return jax.shard_map(groups, mesh=mesh, in_specs=specs, out_specs=spread, check_vma=False)(*arguments)
+    return jax.shard_map(groups, mesh=mesh, in_specs=specs, out_specs=spread, check_vma=False)(*arguments), pilot
 
 
 @partial(jax.jit, static_argnames="samples")
-def summarize(sums: GroupSums, exact, samples: int, quantile) -> Measurement:
+def summarize(sums: GroupSums, pilot, exact, samples: int, quantile) -> Measurement:
     per_group = samples // GROUPS
-    d = sums.difference / per_group
+    about = sums.about / per_group
+    d = pilot + about
     products = d @ d.T
     square = jnp.sum(products) - jnp.trace(products)  # Σ_{a≠b} ⟨d_a, d_b⟩
 
@@ -137,12 +152,14 @@ def summarize(sums: GroupSums, exact, samples: int, quantile) -> Measurement:
         """Debiased ‖E d‖², variance, and ‖E g‖² of the groups that are kept: weights 0 or 1, `[32]`."""
         groups = jnp.sum(kept)
         number = groups * per_group
-        mean = kept @ d / groups
-        variance = (kept @ sums.square - number * mean @ mean) / (number - 1)
-        return variance, ((exact + mean) @ (exact + mean) - variance / number) / variance
+        mean = kept @ about / groups
+        variance = jnp.maximum(kept @ sums.spread - number * mean @ mean, 0) / (number - 1)
+        length = exact + pilot + mean
+        return variance, (length @ length - variance / number) / variance
 
     def jackknife(of_all, without):
         error = jnp.sqrt((GROUPS - 1) / GROUPS * jnp.sum((without - jnp.mean(without)) ** 2))
+        error = jnp.where(jnp.isfinite(of_all), error, 0)  # no variance at all: the ratio is infinite, and sure
         return Interval(of_all, of_all - quantile * error, of_all + quantile * error)
 
     def student(per_sample):

@@ -4,11 +4,13 @@ The full gradient is Σ_k G_k + R, with G_k the part that crosses k steps and R 
 truncation is Σ_k c_k G_k + R, so with the Gram matrix ⟨G_k, G_l⟩ its squared bias is (c − 1)ᵀ Gram (c − 1).
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
@@ -27,6 +29,8 @@ class LagSpectrum(NamedTuple):
     gradients: PyTree | None
     readout: PyTree
     products: Float[Array, "K+1 K+1"]
+    length: Array
+    """T: how many lags there are in all."""
 
     @property
     def gram(self) -> Float[Array, "K K"]:
@@ -41,12 +45,13 @@ class LagSpectrum(NamedTuple):
     @property
     def horizon(self) -> Array:
         """The smallest lag k such that the lags 0..k hold 95% of the gradient: ‖Σ_{l>k} G_l‖ ≤ 0.05 ‖Σ_l G_l‖, there
-        and at every larger lag."""
+        and at every larger lag; K where the gradient is not finite."""
         lags = len(self.gram)
         beyond = (jnp.arange(lags) > jnp.arange(lags)[:, None]).astype(self.gram.dtype)  # [k, l]: l > k
         tails = jnp.sqrt(jnp.maximum(jnp.einsum("ki,ij,kj->k", beyond, self.gram, beyond), 0))
-        far = tails > 0.05 * jnp.sqrt(jnp.sum(self.gram))
-        return jnp.max(jnp.where(far, jnp.arange(lags) + 1, 0))
+        within = tails <= 0.05 * jnp.sqrt(jnp.sum(self.gram))
+        fine = jnp.all(jnp.isfinite(self.gram))
+        return jnp.where(fine, jnp.max(jnp.where(within, 0, jnp.arange(lags) + 1)), lags)
 
 
 @partial(jax.jit, static_argnames=("model", "lags", "products_only"))
@@ -77,7 +82,7 @@ def lag_spectrum(
     if products_only is None:
         _, gradients = lax.scan(one_lag, run.own_credit, length=lags)
         rows = jnp.concatenate([gradients, flat_readout[None]])
-        return LagSpectrum(jax.vmap(unravel)(gradients), run.readout, rows @ rows.T)
+        return LagSpectrum(jax.vmap(unravel)(gradients), run.readout, rows @ rows.T, jnp.asarray(length))
 
     held = min(products_only, lags)
     blocks = -(-lags // held)
@@ -99,7 +104,8 @@ def lag_spectrum(
     upper = products[first[:, None], distance, row[:, None]]
     gram = jnp.where(column[None, :] >= column[:, None], upper, upper.T)[:lags, :lags]
     last = jnp.concatenate([with_readout.reshape(-1)[:lags], flat_readout[None] @ flat_readout])
-    return LagSpectrum(None, run.readout, jnp.block([[gram, last[:-1, None]], [last[None]]]))
+    products = jnp.block([[gram, last[:-1, None]], [last[None]]])
+    return LagSpectrum(None, run.readout, products, jnp.asarray(length))
 
 
 class BiasCurve(NamedTuple):
@@ -117,12 +123,17 @@ SCHEMES = {
 }
 
 
-def bias_curve(spectrum: LagSpectrum, scheme: str, taus: Float[Array, "N"] | list) -> BiasCurve:
+def bias_curve(spectrum: LagSpectrum, scheme: str, taus: Array | Sequence) -> BiasCurve:
     """The exact bias of a scheme for all its lengths at once; the spectrum must hold all T lags.
 
     "window" (τ lags), "segment" (τ steps, random offset) or "geometric" (the probability to keep, in place of τ).
     """
     weigh = choose("scheme", scheme, SCHEMES)
+    if not isinstance(spectrum.length, jax.core.Tracer) and len(spectrum.gram) != spectrum.length:
+        raise ValueError(f"spectrum: all {spectrum.length} lags are needed, got {len(spectrum.gram)}")
+    low, high = (0, 1) if scheme == "geometric" else (1, float("inf"))
+    if not isinstance(taus, jax.core.Tracer) and not np.all((np.asarray(taus) >= low) & (np.asarray(taus) <= high)):
+        raise ValueError(f"taus: numbers from {low} to {high} are needed for {scheme}, got {taus!r}")
     lags = jnp.arange(len(spectrum.gram))
     weights = jax.vmap(partial(weigh, lags))(jnp.asarray(taus)).astype(spectrum.products.dtype)  # c: [N, K]
     missing = weights - 1

@@ -1,8 +1,9 @@
 """An estimator answers one question: what is the gradient of this chunk's loss?
 
-It is a frozen dataclass whose fields are its hyperparameters, and a pytree whose leaves are the numbers among them: as
-an ordinary argument of a jitted function it never recompiles it when they change, and `vmap` over a stacked one is a
-whole sweep in one program. Closed over, or as a static argument, its numbers are constants of the program.
+It is a frozen dataclass whose fields are its hyperparameters, and a pytree whose leaves are the numbers among them. As
+an ordinary argument of a jitted function it never recompiles it when they change (from one float to another, that is),
+and `vmap` over a stacked one is a whole sweep in one program. Closed over, or as a static argument, its numbers are
+constants of the program.
 """
 
 import dataclasses

@@ -20,6 +20,7 @@ from tbptt_jax.model import Batch, loss, rnn
 
 FALSE_ALARM = 1e-6
 SAMPLES = 2**15
+ENOUGH = 200  # samples that the spread of a coordinate must come from
 LENGTH, BATCH_SIZE, CHUNKS = 6, 2, 2
 
 
@@ -143,7 +144,8 @@ def gates_have_mean_one(est):
     gates = draw(jax.random.split(jax.random.key(3), 8 * SAMPLES))
     spans = [(i, j) for i in range(LENGTH - 1) for j in range(i + 1, LENGTH)]
     products = np.stack([np.prod(np.asarray(gates, np.float64)[:, i:j], axis=1) for i, j in spans], axis=1)
-    yield Finding("the products of its gates have mean 1", *compare_means(products, np.ones(len(spans))))
+    seen = np.sum(products != 0, axis=0) >= ENOUGH  # what is hardly ever seen says nothing of its mean
+    yield Finding("the products of its gates have mean 1", *compare_means(products[:, seen], np.ones(seen.sum())))
 
 
 def sample(estimate):
@@ -153,8 +155,17 @@ def sample(estimate):
     return np.concatenate([np.asarray(draw(part), np.float64) for part in keys])
 
 
-def compare_means(samples, exact) -> tuple[bool, str]:
-    """Whether the mean of the samples `[N, P]` may be `exact` `[P]`, and the coordinate where it fits worst."""
+def compare_means(samples, exact) -> tuple[bool | None, str]:
+    """Whether the mean of the samples `[N, P]` may be `exact` `[P]`, and the coordinate where it fits worst.
+
+    Coordinates whose spread comes from a few large samples are left out: their mean is not yet normally distributed.
+    """
+    away = samples - samples.mean(0)
+    fourth = np.sum(away**4, axis=0)
+    effective = np.where(fourth > 0, np.sum(away**2, axis=0) ** 2 / np.where(fourth > 0, fourth, 1), len(samples))
+    samples, exact = samples[:, effective >= ENOUGH], exact[effective >= ENOUGH]
+    if not len(exact):
+        return None, f"{len(away)} samples are too few: the spread comes from a handful of them"
     limit = NormalDist().inv_cdf(1 - FALSE_ALARM / (2 * samples.shape[1]))
     error = np.abs(samples.mean(0) - exact)
     rounding = 1e-5 * (np.abs(exact) + np.abs(exact).max())
@@ -169,7 +180,7 @@ def compare_means(samples, exact) -> tuple[bool, str]:
 
 
 def furthest(a, b) -> float:
-    return max(float(np.max(np.abs(x - y))) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))
+    return float(np.max([np.max(np.abs(x - y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))]))
 
 
 def flat(tree):

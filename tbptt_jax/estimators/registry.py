@@ -6,7 +6,6 @@ A package announces its classes under the entry-point group `tbptt_jax.estimator
 
 import ast
 import dataclasses
-import importlib.util
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,6 +18,7 @@ from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.randomized import Geometric, Randomized
 from tbptt_jax.estimators.segment import Segment
 from tbptt_jax.estimators.window import Window
+from tbptt_jax.files import import_file
 
 BUILT_IN = (Full, Segment, Window, Buffered, Randomized, Geometric, ARTBP)
 GROUP = "tbptt_jax.estimators"
@@ -64,15 +64,7 @@ def parse_call(text: str) -> tuple[str, list, dict]:
 
 def classes_in_file(path: Path) -> dict[str, type[Estimator]]:
     """The estimator classes that a Python file defines, by class name."""
-    if not path.is_file():
-        raise ValueError(f"estimator: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"estimator: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    module = import_file("estimator", path)
     members = vars(module).items()
     return {
         name: kind

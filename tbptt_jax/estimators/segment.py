@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from tbptt_jax.estimators.base import Estimate, GatedEstimator
+from tbptt_jax.estimators.base import GatedEstimator
 from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.laws import Fixed, Patterns
 from tbptt_jax.estimators.pytree import Whole
@@ -81,23 +81,22 @@ class Segment(GatedEstimator):
     def __call__(self, model, params, carry, batch, key):
         if not self.in_order:
             return super().__call__(model, params, carry, batch, key)
-        if not isinstance(self.tau, int):
-            raise ValueError(
-                "segment: in_order needs a tau that is a constant of the program: close over the estimator"
-            )
         length, _ = sequence_shape(batch)
-        weights = jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights
+        weights = jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights * 1.0
         batch, total_weight = batch._replace(weights=weights), jnp.sum(weights)
+        one_step = jax.tree.map(lambda leaf: leaf[:1], batch)
+        shapes, _ = jax.eval_shape(lambda: Full()(model, params, carry, one_step, None))
 
         def add_segment(carry_and_sum, part):
             """One more segment: its own mean loss and gradient, by its share of the weights."""
             estimate, carry = Full()(model, params, carry_and_sum[0], part, None)
             share = jnp.sum(part.weights) / jnp.where(total_weight == 0, 1, total_weight)
-            return (carry, jax.tree.map(lambda s, new: s + share * new, carry_and_sum[1], estimate)), None
+            total = jax.tree.map(lambda old, new: (old + share * new).astype(old.dtype), carry_and_sum[1], estimate)
+            return (carry, total), None
 
         first = min(self.first(None), length)
         rest = first + (length - first) // self.tau * self.tau
-        state = carry, Estimate(jnp.zeros_like(total_weight), jax.tree.map(jnp.zeros_like, params))
+        state = carry, jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
         head, body, tail = (
             jax.tree.map(lambda leaf, part=part: leaf[part], batch)
             for part in (slice(0, first), slice(first, rest), slice(rest, length))

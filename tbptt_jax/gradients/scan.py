@@ -39,7 +39,7 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1, *, truncation=N
     # lax.scan checks the arguments, and says what the state becomes where it widens a Python number
     final, _ = jax.eval_shape(lambda init, xs: lax.scan(f, init, xs, length, reverse), init, xs)
     steps = length if length is not None else jax.tree.leaves(xs)[0].shape[0]
-    if steps == 0:
+    if steps == 0 or not floats(final):  # nothing that credit could flow through
         return lax.scan(f, init, xs, length, reverse, unroll)
     init = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), init, final)
     cut = truncation_cut(truncation, key, steps) if gates is None else Gates(checked_gates(gates, steps, init, reverse))

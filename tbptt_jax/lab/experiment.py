@@ -1,6 +1,5 @@
 """What an experiment is: axes at three scales, one function that measures a cell, figures, and claims to be judged."""
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from tbptt_jax.errors import choose
+from tbptt_jax.files import import_file
 
 OUTCOMES = ("reproduced", "not reproduced", "undecided")
 SCALES = ("smoke", "default", "paper")
@@ -81,15 +81,7 @@ def experiment_path(name: str, folder: Path = Path("experiments")) -> Path:
 def load_experiment(name: str) -> Experiment:
     """The `Experiment` in the file of that name or path."""
     path = experiment_path(name)
-    if not path.is_file():
-        raise ValueError(f"experiment: there is no file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ValueError(f"experiment: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    module = import_file("experiment", path)
     found = [value for value in vars(module).values() if isinstance(value, Experiment)]
     if len(found) != 1:
         raise ValueError(f"experiment: one Experiment is needed in {path}, found {len(found)}")

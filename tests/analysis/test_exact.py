@@ -225,3 +225,38 @@ def test_the_figure_of_the_definitions_page():
     enumerated = probabilities @ np.sum((flat - mean) ** 2, axis=1)
     assert abs(exact.variance(tb.Randomized(keep), model, params, batch) / enumerated - 1) < 1e-12
     assert distance(subtract(mean, ravel_pytree(jax.grad(tb.loss, 1)(model, params, batch))[0]), 0 * mean) < 1e-12
+
+
+def test_horizon_and_decay_survive_what_floats_cannot_hold():
+    """Credit that underflows is left out of the fit; a gradient that is not finite has no horizon but all lags."""
+    model = tb.rnn("linear", INPUTS, HIDDEN, OUTPUTS, "squared", radius=0.5, orthogonal=True)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), model.init(jax.random.key(0)))
+    batch = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), problem("tanh", length=200)[2])
+    norms = exact.credit_norms(model, params, batch)
+    assert norms.dtype == jnp.float32 and norms[-1, -1] == 0
+    assert abs(exact.decay_rate(norms) - 0.5) < 0.01
+    poisoned = batch._replace(inputs=batch.inputs.at[0, 0, 0].set(jnp.nan))
+    assert exact.lag_spectrum(model, params, poisoned).horizon == 200
+
+
+def test_float32_parameters_in_a_float64_program():
+    model, params, batch = problem("tanh")
+    low = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    data = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), batch)
+    for est in (tb.Randomized(0.7), tb.ARTBP(3.0)):
+        assert np.isclose(exact.variance(est, model, low, data), exact.variance(est, model, params, batch), rtol=1e-4)
+    in_order = tb.Segment(4, in_order=True)
+    whole = data._replace(weights=None)
+    ours = tb.gradient(in_order, model, low, whole)
+    assert distance(ours, tb.gradient(tb.Segment(4), model, low, whole)) < 1e-5
+    flags = batch._replace(weights=batch.weights > 0.5)
+    expected = tb.gradient(tb.Segment(4), model, params, flags._replace(weights=flags.weights * 1.0))
+    assert distance(tb.gradient(in_order, model, params, flags), expected) < 1e-12
+
+
+def test_a_bias_curve_needs_all_lags_and_lengths_that_can_be():
+    with pytest.raises(ValueError, match="all 6 lags are needed, got 2"):
+        exact.bias_curve(exact.lag_spectrum(*problem("tanh"), lags=2), "window", [2])
+    for scheme, value in (("window", 0), ("segment", -3), ("geometric", 1.5)):
+        with pytest.raises(ValueError, match="taus: numbers from"):
+            exact.bias_curve(exact.lag_spectrum(*problem("tanh")), scheme, [value])

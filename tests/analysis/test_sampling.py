@@ -89,6 +89,9 @@ def test_estimators_that_draw_nothing_have_no_variance_and_their_own_bias():
     )
     assert abs(m.variance.value) < 1e-12 and abs(m.bias.value - apart @ apart) < 1e-12
     assert abs(m.mse.value - m.bias.value) < 1e-12
+    low, data = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (params, batch))
+    m = tb.measure(est, model, low, data, jax.random.key(0), 64)
+    assert m.variance.value == 0 and m.snr.value == m.snr.low == np.inf  # in float32 too, beside a large bias
 
 
 def test_one_compilation_serves_all_numbers():
@@ -117,6 +120,8 @@ def test_the_same_key_shares_random_numbers_across_lengths():
 def test_bad_options_are_named(samples):
     with pytest.raises(ValueError, match="samples: a multiple of 32, at least 64, is needed"):
         tb.measure(tb.Full(), *problem("tanh"), jax.random.key(0), samples)
+    with pytest.raises(ValueError, match="at_once: a whole number of at least 1"):
+        tb.measure(tb.Full(), *problem("tanh"), jax.random.key(0), at_once=0)
     with pytest.raises(ValueError, match="level: a number between 0 and 1"):
         tb.measure(tb.Full(), *problem("tanh"), jax.random.key(0), level=95.0)
 

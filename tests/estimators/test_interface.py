@@ -127,6 +127,12 @@ def test_nothing_recompiles_when_numbers_keys_or_data_change():
     assert len(traces) == len(kinds)
 
 
+@pytest.mark.parametrize("keep", [0.05, 0.3])
+def test_a_small_keep_is_no_false_alarm(keep):
+    """Products that are hardly ever seen cannot be judged, and are not."""
+    assert all(finding.held is not False for finding in check(tb.Randomized(keep)))
+
+
 def test_a_stacked_estimator_is_a_sweep():
     model, params, batch = problem("tanh")
     for kind, values in (

@@ -94,6 +94,17 @@ def test_overlapping_blocks_equal_a_loop_over_losses(k1, k2):
     assert distance(gradients(partial(tb.scan, truncation=tb.Buffered(k1, k2))), loop) < 1e-12
 
 
+def test_in_reverse_a_truncation_counts_the_steps_as_they_run():
+    flipped = gradients_of(tb.scan, XS[::-1], truncation=tb.Segment(3))
+    reverse = gradients_of(tb.scan, XS, truncation=tb.Segment(3), reverse=True)
+    assert distance(reverse[:2], flipped[:2]) < 1e-12 and distance(reverse[2], flipped[2][::-1]) < 1e-12
+
+
+def gradients_of(scan, xs, **options):
+    """As `gradients`, for an objective that does not care in which order the outputs lie."""
+    return jax.grad(partial(objective, partial(scan, **options)), (0, 1, 2))(W, H0, xs)
+
+
 def test_random_truncation_equals_the_definition_on_the_gates_it_draws():
     key = jax.random.key(5)
     for truncation in (tb.Randomized(0.6), tb.Geometric(0.6), tb.ARTBP(3.0)):
@@ -176,6 +187,8 @@ ODD = {
     "unrolled": lambda scan: lambda w: scan(lambda h, x: (jnp.sin(w * h + x), h), 0.5, jnp.arange(5.0), unroll=2),
     "no output": lambda scan: lambda w: scan(lambda h, x: (jnp.sin(w * h + x), None), 0.5, jnp.arange(4.0)),
     "one step": lambda scan: lambda w: scan(lambda h, x: (jnp.sin(w * h + x), h), 0.5, jnp.ones(1)),
+    "nothing carried": lambda scan: lambda w: scan(lambda _, x: (None, w * x), None, jnp.arange(3.0)),
+    "nothing carried, nothing read": lambda scan: lambda w: scan(lambda c, _: (c, w * 1.0), None, None, length=3),
     "zero steps": lambda scan: lambda w: scan(lambda h, x: (jnp.sin(w * h + x), h), w, jnp.ones(0)),
     "a scan in the scan": nested,
     "keys in the state": random_keys,
