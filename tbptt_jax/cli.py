@@ -35,7 +35,10 @@ def make_parser() -> argparse.ArgumentParser:
     command("list", list_names, "the experiments and the estimators, one line each")
     run = command("run", run_experiment, "run an experiment, from where it stopped; figures and claims at the end")
     run.add_argument("name", help="an experiment in experiments/, or a file that holds one")
-    run.add_argument("--scale", choices=["smoke", "default", "paper"], default="default")
+    run.add_argument("--scale", choices=["smoke", "default", "paper"], help="default: default")
+    run.add_argument(
+        "--config", type=Path, metavar="FILE", help="a TOML file of these same words; the command line wins"
+    )
     run.add_argument("--set", action="append", default=[], metavar="AXIS=V,V,...", help="other values of an axis")
     run.add_argument("--seeds", type=int, metavar="N", help="how many seeds, side by side")
     run.add_argument("--estimator", action="append", default=[], metavar="TEXT", help='such as "segment(tau=8)"')
@@ -96,6 +99,8 @@ def check_estimator(given) -> int:
 def run_experiment(given) -> int:
     from tbptt_jax.commands import run_command
 
+    if given.config is not None:
+        from_file(given)
     if given.jobs and given.scheduler:
         raise ValueError("--jobs, --scheduler: give one of the two, not both")
     for option, value in (("--seeds", given.seeds), ("--timeout", given.timeout), ("--jobs", given.jobs)):
@@ -104,7 +109,7 @@ def run_experiment(given) -> int:
     return run_command(
         given.name,
         given.results,
-        scale=given.scale,
+        scale=given.scale or "default",
         settings=given.set,
         estimators=given.estimator,
         seeds=given.seeds,
@@ -115,6 +120,39 @@ def run_experiment(given) -> int:
         debug=given.debug,
         words=given.words,
     )
+
+
+def from_file(given) -> None:
+    """Take the words of a TOML file where the command line says nothing else: scale, seeds, estimator, jobs, scheduler,
+    timeout, and a table `set` of axes."""
+    import tomllib
+
+    from tbptt_jax.errors import choose
+
+    try:
+        words = tomllib.loads(given.config.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"--config: {given.config} cannot be read: {error}") from error
+    known = {
+        "scale": str,
+        "seeds": int,
+        "estimator": list,
+        "jobs": int,
+        "scheduler": str,
+        "timeout": float,
+        "set": dict,
+    }
+    for name, value in words.items():
+        kind = choose(f"--config {given.config}", name, known)
+        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+            raise ValueError(f"--config {given.config}: {name} must be of type {kind.__name__}, got {value!r}")
+    for name in known.keys() - {"set"} & words.keys():
+        if not getattr(given, name):
+            setattr(given, name, words[name])
+    overridden = {text.partition("=")[0].strip() for text in given.set}
+    for axis, values in words.get("set", {}).items():
+        if axis not in overridden:
+            given.set.append(f"{axis}=" + ",".join(map(str, values if isinstance(values, list) else [values])))
 
 
 def show_status(given) -> int:

@@ -17,7 +17,7 @@ from tbptt_jax.lab.experiment import Experiment, experiment_path, load_experimen
 from tbptt_jax.lab.grid import cells, identity, label, parse_setting
 from tbptt_jax.lab.progress import progress
 from tbptt_jax.lab.run import environment, run
-from tbptt_jax.lab.store import Record, Store, scalars, table
+from tbptt_jax.lab.store import STATUSES, Record, Store, scalars, table
 
 
 def chosen_cells(experiment: Experiment, scale: str, settings, estimators, seeds) -> list[dict]:
@@ -68,9 +68,13 @@ def run_command(
                 f"set aside as damaged, and computed again: {', '.join(store.damaged())} in {store.cells / 'damaged'}"
             )
     counts = Counter(record.status for record in records)
-    print(", ".join(f"{number} {status}" for status, number in sorted(counts.items())))
+    print(in_words(counts))
     conclude(experiment, records, results / experiment.name, words)
     return 0 if counts["done"] == len(configs) else 1
+
+
+def in_words(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts.get(status))
 
 
 def conclude(experiment: Experiment, records: list[Record], folder: Path, words) -> None:
@@ -124,10 +128,7 @@ def stored(name: str, results: Path) -> tuple[Experiment, list[Record], Path]:
 def status_command(name: str, results: Path) -> int:
     experiment, records, folder = stored(name, results)
     counts = Counter(record.status for record in records)
-    print(
-        f"{experiment.name}, of {len(Store(folder).grid())} cells: "
-        + (", ".join(f"{n} {s}" for s, n in sorted(counts.items())) or "nothing recorded yet")
-    )
+    print(f"{experiment.name}, of {len(Store(folder).grid())} cells: " + (in_words(counts) or "nothing recorded yet"))
     for record in records:
         if record.status != "done":
             print(f"  {record.status}: {label(record.config, record.config)}: {record.reason}")
