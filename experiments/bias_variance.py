@@ -27,7 +27,7 @@ AXES = {
         "cell": "tanh",
         "radius": [0.6, 1.2],
         "training": 0,
-        "estimator": [*TRUNCATIONS, *UNBIASED],
+        "estimator": ["segment", "window", "geometric", *UNBIASED],
         "tau": [2, 4, 8, 16],
         "length": 32,
         "hidden": 8,
@@ -168,35 +168,36 @@ def randomized_variance_grows(table):
     return Verdict("reproduced" if growing == len(curves) and smallest > biased else "not reproduced", figure)
 
 
-def who_wins(table):
-    """At equal memory: the best truncation's error over the best unbiased estimator's, by group and length."""
+def who_wins(table, biased):
+    """At equal memory: the smallest error of some biased estimators, and of the unbiased, by group and length."""
     best = {
         side: table.filter(pl.col("estimator").is_in(names))
         .group_by([*GROUP, "tau", "estimator"])
         .agg(pl.col("exact_mse").mean())
         .group_by([*GROUP, "tau"])
         .agg(pl.col("exact_mse").min().alias(side))
-        for side, names in (("biased", ["segment", "window", "buffered"]), ("unbiased", UNBIASED))
+        for side, names in (("biased", biased), ("unbiased", UNBIASED))
     }
     return best["biased"].join(best["unbiased"], on=[*GROUP, "tau"]).sort([*GROUP, "tau"])
 
 
 def unbiased_is_no_better(table):
-    both = who_wins(table)
+    """Segments cost what the unbiased estimators cost; windows and overlapping blocks cost more work, not memory."""
+    both = who_wins(table, ["segment"])
     if both.is_empty():
-        return Verdict("undecided", "both kinds of estimator are needed")
-    wins = both.filter(pl.col("biased") <= pl.col("unbiased"))
-    ratio = (both["unbiased"] / both["biased"].clip(1e-12)).median()
+        return Verdict("undecided", "segments and unbiased estimators are needed")
     lost = both.filter(pl.col("biased") > pl.col("unbiased"))
-    where = ""
-    if lost.height:
-        where = "; the unbiased win at " + ", ".join(
-            f"{row['cell']} ρ={row['radius']} after {row['training']} updates from τ={row['tau']}"
-            for row in lost.group_by(GROUP, maintain_order=True).agg(pl.col("tau").min()).iter_rows(named=True)
-        )
-    won = f"truncation has the smaller error in {wins.height} of {both.height} settings"
-    figure = f"{won}, by a median factor {ratio:.3g}{where}"
-    return Verdict("reproduced" if wins.height >= 0.9 * both.height else "not reproduced", figure)
+    ratio = (both["unbiased"] / both["biased"].clip(1e-12)).median()
+    per_length = lost.group_by("tau").len().sort("tau").iter_rows()
+    where = ", ".join(f"{count} at τ={tau}" for tau, count in per_length)
+    any_truncation = who_wins(table, ["segment", "window", "buffered"])
+    won = any_truncation.filter(pl.col("biased") <= pl.col("unbiased")).height
+    figure = (
+        f"segments have the smaller error in {both.height - lost.height} of {both.height} settings (median ratio "
+        f"{ratio:.3g}), the unbiased in {lost.height} ({where or 'none'}); the best of segment, window and buffered "
+        f"has it in {won}"
+    )
+    return Verdict("reproduced" if lost.height <= 0.1 * both.height else "not reproduced", figure)
 
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
@@ -220,7 +221,7 @@ experiment = Experiment(
             randomized_variance_grows,
         ),
         Claim(
-            "In squared error, unbiased truncation is no better than biased truncation of the same expected length.",
+            "In squared error, unbiased truncation is no better than segments of the same expected length.",
             CHAPTER,
             unbiased_is_no_better,
         ),

@@ -4,7 +4,6 @@ A cell's weights are W_hx `[G·H, D]`, W_hh `[G·H, H]` and b_h `[G·H]`, the G 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-
-from tbptt_jax.errors import choose
 
 
 class Cell(ABC):
@@ -164,21 +161,6 @@ class Stack(Cell):
 
 
 CELLS: dict[str, type[Layer]] = {"linear": Linear, "tanh": Tanh, "gru": GRU, "lstm": LSTM}
-
-
-def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:
-    """A cell by name, or around a flax cell; more than one layer makes a stack."""
-    if isinstance(cell, str):
-        kind = choose("cell", cell, CELLS)
-
-        build: Callable[[int], Cell] = lambda width: kind(width, hidden, radius, orthogonal)  # noqa: E731
-    else:
-        from tbptt_jax.flax_cells import wrap_flax_cell  # flax is slow to import and not needed by the cells above
-
-        if radius is not None or orthogonal:
-            raise ValueError(f"radius, orthogonal: {cell!r} draws its own weights; give it an initializer instead")
-        build = wrap_flax_cell(cell, hidden)
-    return build(inputs) if layers == 1 else Stack(tuple(build(inputs if i == 0 else hidden) for i in range(layers)))
 
 
 def spectral_radius(matrix: Float[Array, "H H"]) -> Float[Array, ""]:

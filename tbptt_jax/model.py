@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.cells import Cell, make_cell
+from tbptt_jax.cells import CELLS, Cell, Stack
 from tbptt_jax.errors import choose
 
 Params = PyTree
@@ -112,6 +112,21 @@ def rnn(
             raise ValueError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
     loss = loss if callable(loss) else choose("loss", loss, LOSSES)
     return RNN(make_cell(cell, inputs, hidden, layers, radius, orthogonal), outputs, loss, bias=cell != "linear")
+
+
+def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:
+    """A cell by name, or around a flax cell; more than one layer makes a stack."""
+    if isinstance(cell, str):
+        kind = choose("cell", cell, CELLS)
+
+        build: Callable[[int], Cell] = lambda width: kind(width, hidden, radius, orthogonal)  # noqa: E731
+    else:
+        from tbptt_jax.flax_cells import wrap_flax_cell  # flax is slow to import and not needed by the cells above
+
+        if radius is not None or orthogonal:
+            raise ValueError(f"radius, orthogonal: {cell!r} draws its own weights; give it an initializer instead")
+        build = wrap_flax_cell(cell, hidden)
+    return build(inputs) if layers == 1 else Stack(tuple(build(inputs if i == 0 else hidden) for i in range(layers)))
 
 
 def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:

@@ -113,7 +113,10 @@ def scan(equation, inputs):
     """All turns of a scan are alike, unless there is a loop in it whose turns depend on data."""
     params = equation.params
     body, length = params["jaxpr"], params["length"]
-    fixed, carried = params["num_consts"], params["num_carry"]
+    # what is stacked has one axis more outside the body than inside; JAX's own names for the counts change
+    stacked = stacked_count(equation.invars, body.jaxpr.invars)
+    carried = len(equation.outvars) - stacked_count(equation.outvars, body.jaxpr.outvars)
+    fixed = len(equation.invars) - carried - stacked
     results = equation.primitive.bind(*inputs, **params)
     flops = depth = 0
     state, first = inputs[fixed : fixed + carried], True
@@ -126,6 +129,10 @@ def scan(equation, inputs):
         first = False
         flops, depth = flops + turn_flops, depth + max(1, turn_depth)
     return results, flops, depth
+
+
+def stacked_count(outside, inside) -> int:
+    return sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(outside, inside))
 
 
 def while_loop(params, inputs):

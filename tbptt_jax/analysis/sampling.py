@@ -11,6 +11,10 @@ the mean of group a minus the exact gradient,
     cosine    E[cos(g, exact)] of single estimates           Student's t over groups
     snr       ‖E g‖² / variance                              jackknife over groups; infinite without variance
 
+The intervals rest on means of groups being normally distributed. Where a rare event carries the variance (randomized
+truncation of small keep, whose weights grow like keep^−lag), no affordable number of samples contains it, and sampled
+variances and intervals are too small: use `exact` there.
+
 The k-th sample is drawn with `fold_in(key, k)`: estimators measured with the same key share their random numbers, and
 the result does not depend on the number of devices over which the groups are spread.
 """

@@ -12,7 +12,7 @@ ROUNDING = 1e-7  # what sampling in float32 cannot tell from 0
 def draw(table: pl.DataFrame) -> dict:
     table = table.filter(pl.col("tau").is_not_null()) if "tau" in table.columns else table
     return {
-        "against_tau": against_tau(table),
+        **{f"against_tau_{cell}": against_tau(part) for (cell,), part in table.group_by("cell", maintain_order=True)},
         "trade_off": trade_off(table),
         "equal_memory": equal_memory(table),
     }
@@ -74,41 +74,37 @@ def with_all_labels(row):
 
 
 def trade_off(table):
-    kinds = groups(table)
-    columns = min(len(kinds), 4)
-    figure, grid = panels(-(-len(kinds) // columns), columns, sharex=True, sharey=True)
-    for axes in grid.flat[len(kinds) :]:
-        axes.set_visible(False)
-    for axes, (key, part) in zip(grid.flat, kinds):
-        for name, rows in curves(part):
-            x, y = rows["exact_bias"].clip(FLOOR), rows["exact_variance"].clip(FLOOR)
-            axes.plot(x, y, label=name, **style_of(name))
-            axes.annotate(f"τ={rows['tau'][0]:g}", (x[0], y[0]), fontsize=6, xytext=(3, 3), textcoords="offset points")
-        axes.set(xscale="log", yscale="log", title=title(key))
-    for axes in grid[-1]:
-        axes.set_xlabel("bias² / ‖g‖²  (0 drawn at 1e-9)")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("variance / ‖g‖²")
-    figure.legend(*with_all_labels(grid[0]), loc="outside upper center", ncols=7, fontsize="small")
-    return figure
+    def one(axes, name, rows):
+        x, y = rows["exact_bias"].clip(FLOOR), rows["exact_variance"].clip(FLOOR)
+        axes.plot(x, y, label=name, **style_of(name))
+        axes.annotate(f"τ={rows['tau'][0]:g}", (x[0], y[0]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+
+    return a_panel_a_group(table, one, "bias² / ‖g‖²  (0 drawn at 1e-9)", "variance / ‖g‖²  (0 at 1e-9)")
 
 
 def equal_memory(table):
+    def one(axes, name, rows):
+        axes.plot(rows["tau"], rows["exact_mse"].clip(FLOOR), label=name, **style_of(name))
+        axes.set_xticks(rows["tau"], labels=[f"{tau:g}" for tau in rows["tau"]])
+        axes.minorticks_off()
+
+    return a_panel_a_group(table, one, "states kept, on average: τ", "mean squared error / ‖g‖²")
+
+
+def a_panel_a_group(table, one, x_label, y_label):
+    """`one(axes, estimator, rows)` draws an estimator's line."""
     kinds = groups(table)
     columns = min(len(kinds), 4)
     figure, grid = panels(-(-len(kinds) // columns), columns, sharex=True, sharey=True)
     for axes in grid.flat[len(kinds) :]:
         axes.set_visible(False)
     for axes, (key, part) in zip(grid.flat, kinds):
-        for name, rows in curves(part):
-            axes.plot(rows["tau"], rows["exact_mse"].clip(FLOOR), label=name, **style_of(name))
-        axes.axhline(1, color="0.6", linestyle=":", linewidth=1)
         axes.set(xscale="log", yscale="log", title=title(key))
-        axes.set_xticks(sorted(part["tau"].unique()), labels=[f"{t:g}" for t in sorted(part["tau"].unique())])
-        axes.minorticks_off()
+        for name, rows in curves(part):
+            one(axes, name, rows)
     for axes in grid[-1]:
-        axes.set_xlabel("states kept, on average: τ")
+        axes.set_xlabel(x_label)
     for axes in grid[:, 0]:
-        axes.set_ylabel("mean squared error / ‖g‖²")
+        axes.set_ylabel(y_label)
     figure.legend(*with_all_labels(grid[0]), loc="outside upper center", ncols=7, fontsize="small")
     return figure

@@ -54,7 +54,7 @@ def save(figures: dict[str, Any], folder: Path) -> list[Path]:
     for name, figure in figures.items():
         with plt.rc_context(RC):
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            figure.savefig(folder / f"{name}.png", dpi=130)
+            figure.savefig(folder / f"{name}.png", dpi=105)
         paths.append(folder / f"{name}.png")
         plt.close(figure)
     return paths
