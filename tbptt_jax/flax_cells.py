@@ -8,6 +8,7 @@ A flax step returns (carry, output), and a readout here sees the state alone. In
 the carry's leaves: `position` says which. Where it is none of them, the output is kept in the state beside the carry.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,11 +28,11 @@ class FlaxCell(Cell):
     hidden: int
     position: int | None
 
-    def start(self, params: Any, batch_size: int) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def start(self, params: Any, batch_size: int) -> Any: ...
 
-    def apply(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]:
-        raise NotImplementedError
+    @abstractmethod
+    def apply(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]: ...
 
     def initial_state(self, params, batch_size):
         carry = self.start(params, batch_size)
