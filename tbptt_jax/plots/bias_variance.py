@@ -35,7 +35,10 @@ def curves(part):
 
 
 def points(axes, rows, name, column, **style):
-    """Lines where there is a closed form, points with intervals where it was sampled."""
+    """Lines where there is a closed form, points where it was sampled.
+
+    A point and its interval are means over seeds, of the values and of the ends: an interval as wide as one seed's.
+    """
     exact = f"exact_{column}"
     if exact in rows.columns and rows[exact].null_count() == 0:
         shown = rows.filter(pl.col(exact) > FLOOR)
