@@ -1,7 +1,6 @@
 """The command line `tbptt`: it parses words and calls the rest. JAX is imported only by the commands that need it."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--set", action="append", default=[], metavar="AXIS=V,V,...", help="other values of an axis")
     run.add_argument("--seeds", type=int, metavar="N", help="how many seeds, side by side")
     run.add_argument("--estimator", action="append", default=[], metavar="TEXT", help='such as "segment(tau=8)"')
+    run.add_argument("--task", action="append", default=[], metavar="TEXT", help='such as "recall(distance=20)"')
     run.add_argument("--jobs", type=int, metavar="N", help="that many worker processes on this machine (Dask)")
     run.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
     run.add_argument("--timeout", type=float, metavar="S", help="give up a cell after so many seconds")
@@ -69,16 +69,18 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def list_names(given) -> int:
-    from tbptt_jax.estimators.registry import estimators, signature
+    from tbptt_jax.estimators.registry import estimators
     from tbptt_jax.lab.experiment import find_experiments, load_experiment
+    from tbptt_jax.named import signature, summary
+    from tbptt_jax.tasks.registry import tasks
 
     print("experiments")
     for name in find_experiments():
         print(f"  {name:48} {load_experiment(name).summary}")
-    print("estimators")
-    for kind in estimators().values():
-        summary = (kind.__doc__ or "").strip().splitlines()[0]
-        print(f"  {signature(kind):48} {summary}")
+    for title, kinds in (("estimators", estimators()), ("tasks", tasks())):
+        print(title)
+        for kind in kinds.values():
+            print(f"  {signature(kind):48} {summary(kind)}")
     return 0
 
 
@@ -112,6 +114,7 @@ def run_experiment(given) -> int:
         scale=given.scale or "default",
         settings=given.set,
         estimators=given.estimator,
+        tasks=given.task,
         seeds=given.seeds,
         jobs=given.jobs,
         scheduler=given.scheduler,
@@ -123,8 +126,8 @@ def run_experiment(given) -> int:
 
 
 def from_file(given) -> None:
-    """Take the words of a TOML file where the command line says nothing else: scale, seeds, estimator, jobs, scheduler,
-    timeout, and a table `set` of axes."""
+    """Take the words of a TOML file where the command line says nothing else: scale, seeds, estimator, task, jobs,
+    scheduler, timeout, and a table `set` of axes."""
     import tomllib
 
     from tbptt_jax.errors import choose
@@ -137,6 +140,7 @@ def from_file(given) -> None:
         "scale": str,
         "seeds": int,
         "estimator": list,
+        "task": list,
         "jobs": int,
         "scheduler": str,
         "timeout": float,
@@ -194,6 +198,8 @@ def show_info(given) -> int:
 
     import jax
 
+    from tbptt_jax.files import data_folder
+
     print(f"tbptt_jax  {__version__}")
     print(f"python     {platform.python_version()}")
     for package in ("jax", "jaxlib", "flax", "optax", "numpy"):
@@ -202,12 +208,6 @@ def show_info(given) -> int:
     print(f"results    {given.results.resolve()}")
     print(f"data       {data_folder()}")
     return 0
-
-
-def data_folder() -> Path:
-    """Where data sets are read from and kept: $TBPTT_DATA, or a folder of the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("TBPTT_DATA") or cache / "tbptt_jax").resolve()
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ from tbptt_jax.lab.run import environment, run
 from tbptt_jax.lab.store import STATUSES, Record, Store, scalars, table
 
 
-def chosen_cells(experiment: Experiment, scale: str, settings, estimators, seeds) -> list[dict]:
+def chosen_cells(experiment: Experiment, scale: str, settings, estimators, tasks, seeds) -> list[dict]:
     overrides = dict(map(parse_setting, settings))
     if estimators:
         overrides["estimator"] = list(estimators)
+    if tasks:
+        overrides["task"] = list(tasks)
     if seeds is not None:
         overrides["seeds"] = [seeds]
     return cells(experiment, scale, overrides)
@@ -36,6 +38,7 @@ def run_command(
     scale,
     settings,
     estimators,
+    tasks=(),
     seeds,
     jobs=None,
     scheduler=None,
@@ -45,7 +48,7 @@ def run_command(
     words=(),
 ) -> int:
     experiment = load_experiment(name)
-    configs = chosen_cells(experiment, scale, settings, estimators, seeds)
+    configs = chosen_cells(experiment, scale, settings, estimators, tasks, seeds)
     store = Store(results / experiment.name)
     store.require_writable()
     varying = [axis for axis in configs[0] if len({str(config.get(axis)) for config in configs}) > 1]

@@ -1,6 +1,7 @@
-"""Python files of the user's own: experiments and estimators that no package installs."""
+"""Files: Python code of the user's own, where data sets live, and files that are there whole or not at all."""
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -21,3 +22,28 @@ def import_file(what: str, path: Path) -> ModuleType:
         del sys.modules[name]
         raise ValueError(f"{what}: {path} cannot be imported: {type(error).__name__}: {error}") from error
     return module
+
+
+def data_folder() -> Path:
+    """Where data sets are read from and kept: $TBPTT_DATA, or a folder of the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TBPTT_DATA") or cache / "tbptt_jax").resolve()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there whole or not at all, even if the power fails: beside its place, flushed, renamed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -16,8 +16,9 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["analysis"],
     ["estimators"],
     ["gradients"],
-    ["model", "cells", "flax_cells"],
-    ["errors", "files", "version"],
+    ["model", "cells", "flax_cells", "trigram"],
+    ["named"],
+    ["devices", "errors", "files", "version"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 

@@ -26,10 +26,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, PyTree
 from scipy.special import stdtrit
 
+from tbptt_jax.devices import over_devices
 from tbptt_jax.estimators.base import Estimator, gradient
 from tbptt_jax.model import Batch, Model, Params, loss
 
@@ -129,19 +129,10 @@ def draw_groups(est, model, params, batch, key, per_group, exact, at_once) -> tu
         empty = GroupSums(jnp.zeros_like(flat_exact), *[jnp.zeros_like(exact_norm)] * 3)
         return lax.while_loop(lambda state: state[0] < per_group, more, (jnp.zeros_like(number), empty))[1]
 
-    def groups(est, params, batch, key, per_group, numbers):
-        return lax.map(partial(group, est, params, batch, key, per_group), numbers)
+    def groups(whole, numbers):
+        return lax.map(partial(group, *whole), numbers)
 
-    devices = max(n for n in range(1, jax.local_device_count() + 1) if GROUPS % n == 0)
-    arguments = (est, params, batch, key, per_group, jnp.arange(GROUPS))
-    if devices == 1:
-        return groups(*arguments), pilot
-    mine = jax.local_devices()[:devices]
-    mesh = jax.make_mesh((devices,), ("groups",), axis_types=(jax.sharding.AxisType.Auto,), devices=mine)
-    whole, spread = PartitionSpec(), PartitionSpec("groups")
-    specs = (whole,) * 5 + (spread,)
-    # nothing crosses devices here, so JAX need not follow what varies over them
-    return jax.shard_map(groups, mesh=mesh, in_specs=specs, out_specs=spread, check_vma=False)(*arguments), pilot
+    return over_devices(groups, (est, params, batch, key, per_group), jnp.arange(GROUPS)), pilot
 
 
 @partial(jax.jit, static_argnames="samples")

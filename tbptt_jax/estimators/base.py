@@ -6,13 +6,11 @@ and `vmap` over a stacked one is a whole sweep in one program. Closed over, or a
 constants of the program.
 """
 
-import dataclasses
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.laws import Fixed, Law
@@ -20,6 +18,7 @@ from tbptt_jax.estimators.pytree import register
 from tbptt_jax.gradients.cuts import Cut, Gates, Lags
 from tbptt_jax.gradients.scan import cut_scan
 from tbptt_jax.model import Batch, Model, Params, loss_of_states, sequence_shape
+from tbptt_jax.named import Named
 
 Carry = PyTree
 
@@ -31,16 +30,12 @@ class Estimate(NamedTuple):
     grads: PyTree
 
 
-class Estimator(ABC):
+class Estimator(Named, ABC):
     """A way to estimate the gradient of a recurrent model. Subclass it as a frozen dataclass."""
 
-    name: ClassVar[str]
-    """The name in text; the class's own in lower case unless given."""
     unbiased: ClassVar[str]
     """What the mean of the estimates is: "chunk", the gradient of the chunk's loss; "stream", that of the whole
     stream's, across chunks too; or "never"."""
-    reference: ClassVar[str] = ""
-    """Where the method comes from."""
 
     @classmethod
     def of_length(cls, tau: int) -> "Estimator | None":
@@ -49,8 +44,6 @@ class Estimator(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "name" not in cls.__dict__:
-            cls.name = cls.__name__.lower()
         register(cls)
 
     def init(self, model: Model, params: Params, batch_size: int, key: Array | None) -> Carry:
@@ -62,32 +55,6 @@ class Estimator(ABC):
         self, model: Model, params: Params, carry: Carry, batch: Batch, key: Array | None
     ) -> tuple[Estimate, Carry]:
         """The estimate for one chunk, and what is carried into the next one."""
-
-    def __str__(self) -> str:
-        given = (
-            f"{field.name}={_plain(getattr(self, field.name))!r}"
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) is not field.default
-        )
-        return f"{self.name}({', '.join(given)})"
-
-    def require(self, field: str, allowed: str, holds: Any) -> None:
-        """Check a hyperparameter, in `__post_init__`; the values of traced ones are not known and pass."""
-        value = getattr(self, field)
-        if isinstance(value, jax.core.Tracer):
-            return
-        try:
-            fine = not isinstance(value, bool) and np.all(holds(np.asarray(value)))
-        except TypeError:
-            fine = False
-        if not fine:
-            raise ValueError(f"{self.name}: {field} must be {allowed}, got {value!r}")
-
-    def require_whole(self, field: str, minimum: int) -> None:
-        def holds(value):
-            return np.issubdtype(value.dtype, np.integer) and value >= minimum
-
-        self.require(field, f"a whole number of at least {minimum}", holds)
 
     def require_key(self, key: Array | None) -> Array:
         if key is None:
@@ -160,8 +127,3 @@ def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Ar
     init_key, key = (None, None) if key is None else jax.random.split(key)
     carry = est.init(model, params, batch_size, init_key)
     return est(model, params, carry, batch, key)[0].grads
-
-
-def _plain(value):
-    """A NumPy or JAX scalar as the Python number that text can hold."""
-    return value.item() if getattr(value, "shape", None) == () and not isinstance(value, jax.core.Tracer) else value

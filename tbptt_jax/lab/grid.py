@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from tbptt_jax.errors import choose
 from tbptt_jax.estimators.registry import estimators, make_estimator
 from tbptt_jax.lab.experiment import Experiment
+from tbptt_jax.tasks.registry import make_task
 
 Config = dict[str, Any]
 
@@ -43,7 +45,8 @@ def parse_setting(text: str) -> tuple[str, list]:
     name, equals, values = text.partition("=")
     if not equals or not name.strip() or not values.strip():
         raise ValueError(f"--set: AXIS=VALUE,VALUE,... is needed, got {text!r}")
-    return name.strip(), [literal(value.strip()) for value in values.split(",")]
+    # commas inside parentheses belong to a value, as in task=copy(length=8,longest=5),adding
+    return name.strip(), [literal(value.strip()) for value in re.split(r",(?![^(]*\))", values)]
 
 
 def literal(text: str) -> Any:
@@ -54,7 +57,7 @@ def literal(text: str) -> Any:
 
 
 def canonical(config: Config) -> Config:
-    """The one way to write a cell: estimators in their text form, no `tau` where the estimator has its own length."""
+    """The one way to write a cell: estimators and tasks in text form, no `tau` where the estimator has a length."""
     config = dict(config)
     if "estimator" in config:
         named = str(config["estimator"]).strip()
@@ -64,6 +67,8 @@ def canonical(config: Config) -> Config:
         elif choose("estimator", named, estimators()).of_length(config.get("tau", 2)) is None:
             config["estimator"] = str(make_estimator(named))
             config.pop("tau", None)
+    if "task" in config and ".py:" not in config["task"]:
+        config["task"] = str(make_task(config["task"]))
     return {name: plain(config[name]) for name in sorted(config)}
 
 

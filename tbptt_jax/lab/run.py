@@ -10,6 +10,8 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from tbptt_jax.lab.grid import Config, identity
 from tbptt_jax.lab.store import Record, Store
 
 RUN = "TBPTT_RUN"  # the name of a run, the same for all of its processes
+SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
 Report = Callable[[Record, bool], None]
 
 
@@ -48,9 +51,10 @@ def run(
                 record = settled(store, name)
                 fresh = record is None and mine
                 if fresh:
-                    with watchdog(experiment, config, store, timeout, give_up or start_anew):
-                        record = compute(experiment, config, debug)
-                    store.write(record)
+                    with store.scratch(name) as folder, scratch_at(folder):
+                        with watchdog(experiment, config, store, timeout, give_up or start_anew):
+                            record = compute(experiment, config, debug)
+                        store.write(record)
             if record is not None:
                 records[name] = record
                 del waiting[name]
@@ -61,6 +65,23 @@ def run(
         if waiting and not progressed:
             time.sleep(0.2)  # another runner is at all that is left
     return list(records.values())
+
+
+@contextmanager
+def scratch_at(folder: Path):
+    token = SCRATCH.set(folder)
+    try:
+        yield
+    finally:
+        SCRATCH.reset(token)
+
+
+def checkpoint(name: str) -> Path | None:
+    """Where a `measure` may keep the state of a long computation, as `tb.train(..., checkpoint=...)` does.
+
+    It is found again if the cell is killed and run again, and removed when that is done. None outside of a run."""
+    folder = SCRATCH.get()
+    return None if folder is None else folder / name
 
 
 def settled(store: Store, name: str) -> Record | None:

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+
+from tbptt_jax.files import write_whole
 
 STATUSES = ("done", "diverged", "failed")
 
@@ -67,22 +70,14 @@ class Store:
         self.put(f"{record.identity}.json", json.dumps({"checksum": digest(text.encode()), "record": text}).encode())
 
     def put(self, name: str, content: bytes) -> None:
-        """A file that is there whole or not at all, even if the power fails."""
-        temporary = self.cells / f".{name}.{os.getpid()}"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.cells / name)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        handle = os.open(self.cells, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        write_whole(self.cells / name, content)
+
+    @contextmanager
+    def scratch(self, identity: str) -> Iterator[Path]:
+        """A folder for what a cell wants to find again if it is killed; it is removed when the cell is done."""
+        folder = self.cells / ".scratch" / identity
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
 
     def read(self, identity: str) -> Record | None:
         """A cell's record; None where there is none, or none that can be trusted (which is then set aside)."""

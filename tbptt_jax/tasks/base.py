@@ -1,0 +1,63 @@
+"""A task says where batches come from: episodes, each a fresh batch of whole sequences, or streams without an end.
+
+A stream is read in chunks and a model's state is carried from one to the next. Everything is a pure function of keys
+and sources and runs inside a compiled program, so batches are made where the model is trained.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree
+
+from tbptt_jax.model import Batch, Model, rnn
+from tbptt_jax.named import Named
+
+Source = PyTree
+
+
+@dataclass(frozen=True)
+class Task(Named, ABC):
+    """Where batches come from. A subclass is a frozen dataclass.
+
+    With the sizes `inputs` and `outputs` and a `batch` it is a task of episodes; for a stream give `streams = True`,
+    `start` and `chunk` too, and a `length` of the chunks.
+    """
+
+    inputs: ClassVar[Any]
+    """How many numbers a model reads at a step; it may be a property."""
+    outputs: ClassVar[Any]
+    """How many numbers the loss reads of it."""
+    loss: ClassVar[Any] = "softmax"
+    """As `rnn` takes it."""
+    streams: ClassVar[bool] = False
+    """Whether a model's state is carried from chunk to chunk."""
+
+    @abstractmethod
+    def batch(self, key: Array) -> Batch:
+        """Fresh sequences, from their beginning."""
+
+    def held_out(self, key: Array) -> Batch:
+        """Fresh sequences to evaluate on: other data than the training's, where data are given and not drawn."""
+        return self.batch(key)
+
+    def start(self, key: Array) -> Source:
+        """Where training starts to read."""
+        return key
+
+    def chunk(self, source: Source, steps: Array | int | None = None) -> tuple[Batch, Bool[Array, ""], Source]:
+        """The next chunk, whether a new stream starts with it, and where to read on, after `steps` of its steps (None:
+        all). An episode is read whole."""
+        next_source, now = jax.random.split(source)
+        return self.batch(now), jnp.array(True), next_source
+
+    def floors(self) -> dict[str, float]:
+        """Losses of predictors that are known exactly, in the units of the loss: "best", the smallest that any model
+        can have, and "blind", that of the best one that cannot recall what it has to."""
+        return {}
+
+    def model(self, cell: Any = "tanh", hidden: int = 32, **options: Any) -> Model:
+        """A recurrent network that fits the task; options as for `rnn`."""
+        return rnn(cell, self.inputs, hidden, self.outputs, self.loss, **options)

@@ -1,0 +1,75 @@
+"""Influence balancing: a linear system whose parameter helps at once and harms in the long run, more than it helped."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax.numpy as jnp
+
+from tbptt_jax.model import Batch, Model
+from tbptt_jax.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Balance(Model):
+    """s ← A s + θ c with A half the identity and half the superdiagonal, c +1 in the first `positive` places and −1 in
+    the others; the loss is ½ (s¹ − target)². The state starts at 1 and θ at 0.5."""
+
+    size: int = 23
+    positive: int = 10
+
+    def init(self, key):
+        return {"theta": jnp.array(0.5)}
+
+    def initial_state(self, params, batch_size):
+        return jnp.ones((batch_size, self.size), params["theta"].dtype)
+
+    def step(self, params, state, x):
+        shifted = jnp.concatenate([state[:, 1:], jnp.zeros_like(state[:, :1])], axis=1)
+        signs = jnp.where(jnp.arange(self.size) < self.positive, 1.0, -1.0)
+        return (0.5 * state + 0.5 * shifted + params["theta"] * signs).astype(state.dtype)
+
+    def readout(self, params, state):
+        return state[:, 0]
+
+    def losses(self, output, target):
+        return 0.5 * (output - target) ** 2
+
+
+@dataclass(frozen=True)
+class InfluenceBalancing(Task):
+    """Bring the first place of a linear system to 1 by the one parameter that drives all its places.
+
+    At its fixed point s¹ = −6 θ, so that the best θ is −1/6; but over fewer than 41 steps, s¹ rises with θ, and a
+    gradient that looks back less far has the wrong sign. The loss is at every step of a chunk but its first `skipped`.
+    """
+
+    length: int = 100
+    skipped: int = 0
+    name: ClassVar[str] = "influence_balancing"
+    reference: ClassVar[str] = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"
+    streams = True
+    inputs = 1
+    outputs = 1
+
+    def __post_init__(self):
+        self.require_whole("length", 1)
+        self.require_whole("skipped", 0)
+        self.require("skipped", f"below length = {self.length}", lambda skipped: skipped < self.length)
+
+    def batch(self, key):
+        counted = (jnp.arange(self.length)[:, None] >= self.skipped).astype(float)
+        return Batch(jnp.zeros((self.length, 1, 1)), jnp.ones((self.length, 1)), counted)
+
+    def start(self, key):
+        return jnp.array(True)
+
+    def chunk(self, source, steps=None):
+        return self.batch(source), source, jnp.array(False)
+
+    def floors(self):
+        return {"best": 0.0}
+
+    def model(self, cell=None, hidden=23, **options):
+        if cell is not None or hidden != 23 or options:
+            raise ValueError("influence_balancing: it has a model of its own, without a choice of cell or size")
+        return Balance()

@@ -1,0 +1,1 @@
+"""Training: one `update` for every estimator, the `loop` around it, and its `checkpoint`s."""

@@ -1,0 +1,51 @@
+"""A training run on disk: leaves of a pytree by flax's serialization, in a file that is there whole or not at all."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import serialization
+from jaxtyping import PyTree
+
+from tbptt_jax.files import write_whole
+
+
+def save(path: Path, run: str, tree: PyTree) -> None:
+    """Write a tree, and in words what run it belongs to."""
+    leaves = {str(i): np.asarray(unwrapped(leaf)) for i, leaf in enumerate(jax.tree.leaves(tree))}
+    content = serialization.msgpack_serialize({"run": run, "leaves": leaves})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, hashlib.sha256(content).digest() + content)
+
+
+def load(path: Path, run: str, like: PyTree) -> PyTree | None:
+    """The tree that was saved there, in the shape of `like`; None where there is no file.
+
+    A file of another run is an error; a damaged one is set aside, as PATH.damaged.
+    """
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        path.replace(path.with_name(path.name + ".damaged"))
+        return None
+    saved = serialization.msgpack_restore(content[32:])
+    if saved["run"] != run:
+        raise ValueError(f"checkpoint: {path} belongs to another run.\n it has  {saved['run']}\n this is {run}")
+    leaves, structure = jax.tree.flatten(like)
+    found = [wrapped(saved["leaves"][str(i)], leaf) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, found)
+
+
+def is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def unwrapped(leaf):
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf
+
+
+def wrapped(saved, like):
+    return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(like)) if is_key(like) else np.array(saved)

@@ -1,0 +1,215 @@
+"""The training loop: seeds and learning rates side by side, legs of updates between evaluations, checkpoints.
+
+A leg is one compiled program: all its updates, of all runs. The runs are spread over the local devices, and those on
+one device are vectorised together. Between legs the host keeps the history, writes the checkpoint and reports.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from tbptt_jax.devices import over_devices
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.model import Model, loss, sequence_shape
+from tbptt_jax.tasks.base import Task
+from tbptt_jax.training import checkpoint as checkpoints
+from tbptt_jax.training.update import Run, begin, update
+
+REPORT_EVERY = 20.0  # seconds
+
+Optimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransformation]
+
+
+class History(NamedTuple):
+    """What became of a training, at each of E evaluations. Leading axes `[learning rates, seeds]`, those asked for.
+
+    A run that diverged is frozen as it was before the update `diverged_at` (−1: it did not), and so are its losses.
+    """
+
+    step: np.ndarray
+    """Updates made, `[E]`."""
+    seen: np.ndarray
+    """Steps of data read, over all sequences of the batch, `[..., E]`."""
+    loss: np.ndarray
+    """Mean training loss since the evaluation before, `[..., E]`."""
+    held_out: np.ndarray
+    """Loss on the task's held-out sequences, `[..., E]`."""
+    watched: PyTree
+    """What `watch(params)` gave, `[..., E, ...]`."""
+    seconds: np.ndarray
+    """Time spent on updates by all runs together, without compilation and evaluation, `[E]`."""
+    diverged_at: np.ndarray
+    """`[...]`."""
+    params: PyTree
+    """After the last update, `[..., ...]`."""
+
+
+def train(
+    model: Model,
+    est: Estimator,
+    task: Task,
+    optimizer: Optimizer,
+    *,
+    steps: int,
+    key: Array,
+    evaluations: int = 20,
+    seeds: int | None = None,
+    learning_rates: Sequence[float] | None = None,
+    watch: Callable[[PyTree], PyTree] | None = None,
+    checkpoint: str | Path | None = None,
+    at_once: int | None = None,
+) -> History:
+    """Make `steps` updates, each by one estimate on the task's next batch; evaluate `evaluations` times on the way.
+
+    `optimizer` is any optax optimizer, or a function from a learning rate to one, such as `optax.adam`, where
+    `learning_rates` are given. All seeds and learning rates run side by side; `at_once` bounds how many of them are
+    vectorised together on a device, where memory is short. `watch(params)` is recorded at every evaluation. With a
+    `checkpoint`, the state is written to that file at every evaluation, and a training that finds it goes on from
+    there, to end as if it had never been stopped. Training that takes long says on stderr how far it is.
+    """
+    for name, value in (("steps", steps), ("evaluations", evaluations), ("seeds", 1 if seeds is None else seeds)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
+    by_rate = not isinstance(optimizer, optax.GradientTransformation)
+    if by_rate != (learning_rates is not None):
+        raise ValueError(
+            "optimizer, learning_rates: an optax optimizer is needed where no learning rates are given, and a function "
+            f"from a rate to an optimizer, such as optax.sgd, where they are; got {optimizer!r} and {learning_rates!r}"
+        )
+    rates = np.asarray([0.0] if learning_rates is None else learning_rates, float)
+    stops = np.unique(np.linspace(0, steps, min(evaluations, steps) + 1).round().astype(int))[1:]
+    keys = jax.random.split(key, seeds or 1)
+    each_rate, each_key = (
+        jnp.repeat(jnp.asarray(rates, jnp.result_type(float)), len(keys)),
+        jnp.tile(keys, len(rates)),
+    )
+    programs = compiled(model, est, task, optimizer, by_rate, watch, len(each_key), at_once)
+
+    runs = programs.begin(each_rate, each_key)
+    batch_size = sequence_shape(jax.eval_shape(task.batch, key))[1]
+    record = Record.empty(len(stops), jax.eval_shape(programs.evaluate, runs))
+    words = f"{model}, {est}, {task}, steps {steps}, stops {len(stops)}, rates {rates.tolist()}, keys {key_words(keys)}"
+    if checkpoint is not None:
+        runs, record = checkpoints.load(Path(checkpoint), words, (runs, record)) or (runs, record)
+    jax.block_until_ready(programs.leg(each_rate, runs, 0))  # so that the time of compilation is not the updates'
+    reported = time.monotonic()
+    for i in range(int(record.done), len(stops)):
+        began = time.perf_counter()
+        runs, losses = jax.block_until_ready(programs.leg(each_rate, runs, int(stops[i] - (stops[i - 1] if i else 0))))
+        spent = time.perf_counter() - began
+        held_out, watched = programs.evaluate(runs)
+        record = record.add(spent, np.asarray(runs.seen, np.int64) * batch_size, losses, held_out, watched)
+        if checkpoint is not None:
+            checkpoints.save(Path(checkpoint), words, (runs, record))
+        if time.monotonic() - reported > REPORT_EVERY:
+            reported = time.monotonic()
+            print(f"{est} on {task}: {stops[i]} of {steps} updates, loss {np.mean(losses):.4g}", file=sys.stderr)
+    shape = (*(() if learning_rates is None else (len(rates),)), *(() if seeds is None else (seeds,)))
+    return history(stops, record, runs, shape)
+
+
+class Record(NamedTuple):
+    """The history as it grows: how many evaluations are done, and their figures `[E, runs, ...]`."""
+
+    done: np.ndarray
+    seconds: np.ndarray
+    figures: PyTree
+
+    @classmethod
+    def empty(cls, evaluations: int, evaluated: PyTree) -> "Record":
+        held_out, watched = evaluated
+        whole = np.empty(held_out.shape, np.int64)
+        rooms = jax.tree.map(
+            lambda like: np.zeros((evaluations, *like.shape), like.dtype), (whole, held_out, held_out, watched)
+        )
+        return cls(np.array(0), np.zeros(evaluations), rooms)
+
+    def add(self, seconds: float, *figures: PyTree) -> "Record":
+        i = int(self.done)
+        self.seconds[i] = seconds + (self.seconds[i - 1] if i else 0.0)
+
+        def put(room, figure):
+            room[i] = figure
+            return room
+
+        return Record(np.array(i + 1), self.seconds, jax.tree.map(put, self.figures, figures))
+
+
+def history(stops: np.ndarray, record: Record, runs: Run, shape: tuple[int, ...]) -> History:
+    def shaped(leaf):
+        return np.asarray(leaf).reshape(*shape, *leaf.shape[1:])
+
+    figures = jax.tree.map(lambda leaf: shaped(np.moveaxis(leaf, 0, 1)), record.figures)
+    seen, losses, held_out, watched = figures
+    diverged_at, params = shaped(runs.diverged_at), jax.tree.map(shaped, runs.params)
+    return History(stops, seen, losses, held_out, watched, record.seconds, diverged_at, params)
+
+
+class Programs(NamedTuple):
+    begin: Callable
+    leg: Callable
+    evaluate: Callable
+
+
+@cache
+def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Programs:
+    """The programs of a training of so many runs; the estimator's numbers are constants in them."""
+
+    def optimizer_of(rate):
+        return optimizer(rate) if by_rate else optimizer
+
+    def side_by_side(function, whole, stacked):
+        def mapped(whole, stacked):
+            each = partial(function, whole)
+            if at_once is None:
+                return jax.vmap(each)(stacked)
+            return lax.map(each, stacked, batch_size=at_once)
+
+        return over_devices(mapped, whole, stacked)
+
+    def begin_one(_, rate_and_key):
+        rate, key = rate_and_key
+        return begin(model, est, task, optimizer_of(rate), key)
+
+    def leg_of_one(updates, rate_and_run):
+        rate, run = rate_and_run
+
+        def one(_, run_and_total):
+            run, total = run_and_total
+            run = update(model, est, task, optimizer_of(rate), run)
+            return run, total + run.loss
+
+        run, total = lax.fori_loop(0, updates, one, (run, jnp.zeros_like(run.loss)))
+        return run, total / updates
+
+    def evaluate_one(batch, run):
+        held_out = loss(model, run.params, batch).astype(run.loss.dtype)
+        return held_out, None if watch is None else watch(run.params)
+
+    @jax.jit
+    def begin_all(rates, keys):
+        return side_by_side(begin_one, None, (rates, keys))
+
+    @jax.jit
+    def run_leg(rates, runs, updates):
+        return side_by_side(leg_of_one, updates, (rates, runs))
+
+    @jax.jit
+    def evaluate(runs):
+        return side_by_side(evaluate_one, task.held_out(jax.random.key(0)), runs)
+
+    return Programs(begin_all, run_leg, evaluate)
+
+
+def key_words(keys) -> str:
+    return np.asarray(jax.random.key_data(keys)).tobytes().hex()
