@@ -1,6 +1,7 @@
 """The command line `tbptt`: it parses words and calls the rest. JAX is imported only by the commands that need it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,6 +109,8 @@ def run_experiment(given) -> int:
     for option, value in (("--seeds", given.seeds), ("--timeout", given.timeout), ("--jobs", given.jobs)):
         if value is not None and not value > 0:
             raise ValueError(f"{option}: a number above 0 is needed, got {value}")
+    if not (given.jobs or given.scheduler):
+        use_all_cores()
     return run_command(
         given.name,
         given.results,
@@ -123,6 +126,17 @@ def run_experiment(given) -> int:
         debug=given.debug,
         words=given.words,
     )
+
+
+def use_all_cores() -> None:
+    """A device of JAX's for every core, over which runs and samples are spread, unless the user chose their number."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        jax.config.update("jax_num_cpu_devices", cores)
 
 
 def from_file(given) -> None:
@@ -188,6 +202,7 @@ def run_benchmark(given) -> int:
 
     if given.rounds < 1:
         raise ValueError(f"--rounds: a number of at least 1 is needed, got {given.rounds}")
+    use_all_cores()
     import_module(f"tbptt_jax.benchmarks.{given.name}").main(given.rounds)
     return 0
 

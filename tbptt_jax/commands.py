@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -105,7 +106,7 @@ def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path
         return []
     from tbptt_jax.plots.style import save
 
-    return save(dict(experiment.plot(frame)), folder)
+    return save(partial(experiment.plot, frame), folder)
 
 
 def show_claims(experiment: Experiment, frame: pl.DataFrame) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """One look for all figures: an estimator keeps its colour and its mark everywhere, chosen for colour-blind readers."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,18 @@ def style_of(estimator: str) -> dict[str, Any]:
 
 def panels(rows: int, columns: int, width: float = 3.0, height: float = 2.5, **options: Any):
     """A figure of rows × columns axes, `[rows, columns]`."""
-    with plt.rc_context(RC):
-        size = (width * columns + 0.4, height * rows + 0.3)
-        return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    size = (width * columns + 0.4, height * rows + 0.3)
+    return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
 
 
-def save(figures: dict[str, Any], folder: Path) -> list[Path]:
-    """Every figure as SVG and PNG."""
+def save(draw: Callable[[], Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Every figure that is drawn, in this look, as SVG and PNG."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, figure in figures.items():
-        with plt.rc_context(RC):
+    with plt.rc_context(RC):
+        for name, figure in draw().items():
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"{name}.png", dpi=105)
-        paths.append(folder / f"{name}.png")
-        plt.close(figure)
+            paths.append(folder / f"{name}.png")
+            plt.close(figure)
     return paths

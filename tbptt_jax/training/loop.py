@@ -31,9 +31,10 @@ Optimizer = optax.GradientTransformation | Callable[[Any], optax.GradientTransfo
 
 
 class History(NamedTuple):
-    """What became of a training, at each of E evaluations. Leading axes `[learning rates, seeds]`, those asked for.
+    """What became of a training, at each of E evaluations. Leading axes are `[learning rates, seeds]`, if asked for.
 
-    A run that diverged is frozen as it was before the update `diverged_at` (−1: it did not), and so are its losses.
+    A run that diverged is frozen as it was before the update `diverged_at` (−1: it did not), and so are its losses; a
+    loss too large for its floating point is the largest number.
     """
 
     step: np.ndarray
@@ -190,10 +191,10 @@ def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Pro
             return run, total + run.loss
 
         run, total = lax.fori_loop(0, updates, one, (run, jnp.zeros_like(run.loss)))
-        return run, total / updates
+        return run, bounded(total / updates)
 
     def evaluate_one(batch, run):
-        held_out = loss(model, run.params, batch).astype(run.loss.dtype)
+        held_out = bounded(loss(model, run.params, batch).astype(run.loss.dtype))
         return held_out, None if watch is None else watch(run.params)
 
     @jax.jit
@@ -209,6 +210,11 @@ def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Pro
         return side_by_side(evaluate_one, task.held_out(jax.random.key(0)), runs)
 
     return Programs(begin_all, run_leg, evaluate)
+
+
+def bounded(value):
+    """A loss that is too large for its floating point, as the largest number."""
+    return jnp.nan_to_num(value, nan=jnp.inf)
 
 
 def key_words(keys) -> str:

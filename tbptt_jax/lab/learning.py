@@ -1,0 +1,49 @@
+"""Rows of what was learned: what experiments that train have in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tbptt_jax.training.loop import History
+
+
+def learning_rows(history: History, learning_rates: Sequence[float], **more: Any) -> list[dict[str, Any]]:
+    """A row for each learning rate and seed of a history `[rates, seeds, E]`: the last and the best held-out loss, the
+    divergence, and as curves all figures at the evaluations. `more` holds values `[rates, seeds]`, or one for all."""
+    rows = []
+    for i, rate in enumerate(learning_rates):
+        for j in range(history.held_out.shape[1]):
+            held_out = history.held_out[i, j]
+            row = {
+                "learning_rate": float(rate),
+                "replica": j,
+                "held_out": float(held_out[-1]),
+                "best_held_out": float(held_out.min()),
+                "train_loss": float(history.loss[i, j, -1]),
+                "diverged_at": int(history.diverged_at[i, j]),
+                "updates": int(history.step[-1]),
+                "seen": int(history.seen[i, j, -1]),
+                "seconds": float(history.seconds[-1]),
+                "curve_updates": history.step,
+                "curve_seen": history.seen[i, j],
+                "curve_seconds": history.seconds / history.held_out[..., 0].size,
+                "curve_held_out": held_out,
+                "curve_loss": history.loss[i, j],
+            }
+            row |= {name: value[i, j] if np.ndim(value) else value for name, value in more.items()}
+            rows.append(
+                {
+                    name: value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
+                    for name, value in row.items()
+                }
+            )
+    return rows
+
+
+def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out") -> pl.DataFrame:
+    """The rows at the learning rate whose mean of a column over seeds is the smallest, in each group."""
+    means = table.group_by([*group, "learning_rate"]).agg(pl.col(by).mean().alias("mean"))
+    best = means.sort("mean").group_by(group, maintain_order=True).first().drop("mean")
+    return table.join(best, on=[*group, "learning_rate"], nulls_equal=True)
