@@ -1,9 +1,10 @@
 """Does truncation constrain the model? What a trained network has become, against the length it was trained with.
 
-A network that is large for its text is trained for many passes by truncations of all lengths, and beside them with
-zoneout, a regulariser that keeps every unit's old value with some probability. Then: the gap between its loss on
-held-out text and on text that it was trained on, the spectral radius of its W_hh, how fast its credit fades, and its
-horizon, the lag within which 95% of a loss's credit lies.
+A network that is large for its text is trained on windows of 64 steps from anywhere in it, so often that it begins to
+learn them by heart: by truncations of all lengths, with equal data and equal updates, and beside them with zoneout, a
+regulariser that keeps every unit's old value with some probability. Then: the gap between its loss on held-out text and
+on text that it was trained on, the spectral radius of its W_hh, how fast its credit fades, and its horizon, the lag
+within which 95% of a loss's credit lies.
 """
 
 from dataclasses import dataclass, replace
@@ -97,7 +98,7 @@ def measure(config, key):
     est, rate = estimator_of(config), config["zoneout"]
     if rate and config["estimator"] != "full()":
         return []  # zoneout stands beside truncation, with the exact gradient
-    text = replace(tb.make_task(config["task"]), length=LENGTH, validation=config["validation"])
+    text = replace(tb.make_task(config["task"]), length=LENGTH, order="random", validation=config["validation"])
     task = Zoneout(text, float(rate), config["hidden"])
     model = task.model("tanh")
     history = tb.train(

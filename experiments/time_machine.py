@@ -8,6 +8,7 @@ windows of 64 steps are read from anywhere, from an empty state, with an update 
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import optax
 import polars as pl
@@ -95,7 +96,7 @@ def longer_is_better(table):
     for cell, name in sorted({key[:2] for key in found}):
         curve = [value for key, value in sorted(found.items()) if key[:2] == (cell, name)]
         steps += len(curve) - 1
-        better += sum(b < a for a, b in zip(curve, curve[1:]))
+        better += sum(b < a for a, b in pairwise(curve))
         said.append(f"{cell} {name} {' → '.join(f'{value:.2f}' for value in curve)}")
     if not steps:
         return Verdict("undecided", "one length only")

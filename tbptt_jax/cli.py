@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
         added.set_defaults(command=function)
         return added
 
-    command("list", list_names, "the experiments and the estimators, one line each")
+    command("list", list_names, "the experiments, estimators and tasks, one line each")
     run = command("run", run_experiment, "run an experiment, from where it stopped; figures and claims at the end")
     run.add_argument("name", help="an experiment in experiments/, or a file that holds one")
     run.add_argument("--scale", choices=["smoke", "default", "paper"], help="default: default")
@@ -56,10 +56,10 @@ def make_parser() -> argparse.ArgumentParser:
     ):
         command(name, function, summary).add_argument("name", help="an experiment, or a file that holds one")
     commands.choices["export"].add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv, .parquet")
-    check = command("check", check_estimator, "contract and unbiasedness tests on an estimator")
-    check.add_argument("estimator", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
+    check = command("check", check_value, "contract and unbiasedness tests on an estimator, or those on a task")
+    check.add_argument("value", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
     bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
-    bench.add_argument("name", choices=["analysis"])
+    bench.add_argument("name", choices=["analysis", "training"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     command("info", show_info, "versions, devices, where results and data live")
     for name in ("run", "status", "plot", "claims", "export", "info"):
@@ -85,17 +85,27 @@ def list_names(given) -> int:
     return 0
 
 
-def check_estimator(given) -> int:
-    from tbptt_jax.estimators.contract import check
+def check_value(given) -> int:
+    """The contract of an estimator or a task: a built-in name says which of the two, a file is asked for both."""
+    from tbptt_jax.estimators import contract as of_estimators
     from tbptt_jax.estimators.registry import make_estimator
+    from tbptt_jax.named import classes_in_file, parse_call
+    from tbptt_jax.tasks import contract as of_tasks
+    from tbptt_jax.tasks.base import Task
+    from tbptt_jax.tasks.registry import make_task, tasks
 
+    path, colon, call = given.value.rpartition(".py:")
+    name = parse_call("check", call)[0]
+    is_task = name in (classes_in_file("check", Path(path + ".py"), Task) if colon else tasks())
     marks = {True: "held", False: "BROKEN", None: "-"}
     findings = []
-    for finding in check(make_estimator(given.estimator)):
+    for finding in (
+        of_tasks.check(make_task(given.value)) if is_task else of_estimators.check(make_estimator(given.value))
+    ):
         findings.append(finding)
         print(f"{marks[finding.held]:6}  {finding.sentence}", f"\n        {finding.detail}" if finding.detail else "")
     broken = sum(finding.held is False for finding in findings)
-    print(f"{given.estimator}: {broken} of {len(findings)} broken" if broken else f"{given.estimator}: all held")
+    print(f"{given.value}: {broken} of {len(findings)} broken" if broken else f"{given.value}: all held")
     return 1 if broken else 0
 
 
@@ -133,9 +143,8 @@ def use_all_cores() -> None:
     import jax
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jax.config.jax_num_cpu_devices < 0 and "xla_force_host_platform_device_count" not in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
+    chosen = jax.config.jax_num_cpu_devices >= 0  # type: ignore[attr-defined]
+    if not chosen and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         jax.config.update("jax_num_cpu_devices", cores)
 
 

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +18,14 @@ from tbptt_jax.errors import choose
 from tbptt_jax.files import import_file
 
 Kind = TypeVar("Kind", bound="Named")
+
+
+class Finding(NamedTuple):
+    """What `tbptt check` says of a value: a sentence, whether it holds (None: not promised), and what was seen."""
+
+    sentence: str
+    held: bool | None
+    detail: str = ""
 
 
 class Named:

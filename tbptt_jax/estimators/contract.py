@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from statistics import NormalDist
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,19 +16,12 @@ from jax.flatten_util import ravel_pytree
 
 from tbptt_jax.estimators.base import Estimator, GatedEstimator, Truncation, gradient
 from tbptt_jax.model import Batch, loss, rnn
+from tbptt_jax.named import Finding
 
 FALSE_ALARM = 1e-6
 SAMPLES = 2**15
 ENOUGH = 200  # samples that the spread of a coordinate must come from
 LENGTH, BATCH_SIZE, CHUNKS = 6, 2, 2
-
-
-class Finding(NamedTuple):
-    """A sentence, whether it holds (None: not promised, so nothing to hold), and what was seen."""
-
-    sentence: str
-    held: bool | None
-    detail: str = ""
 
 
 def check(est: Estimator) -> Iterator[Finding]:

@@ -1,5 +1,7 @@
 """The chapter's picture: the words in pieces, and beneath them how far and how strongly each loss reaches back."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
@@ -26,7 +28,7 @@ def pieces(rows):
         joined = weights[np.arange(1, len(weights)), np.arange(len(weights) - 1)]
         starts = [0, *(np.flatnonzero(joined == 0) + 1), len(weights)]
         colour = style_of(row["estimator"])["color"]
-        for start, end in zip(starts, starts[1:]):
+        for start, end in pairwise(starts):
             axes.add_patch(box(start, end, colour))
         for i, letter in enumerate(WORDS):
             axes.text(i + 0.5, 0.5, letter, ha="center", va="center", family="monospace", fontsize=11)
