@@ -4,6 +4,7 @@ A leg is one compiled program: all its updates, of all runs. The runs are spread
 one device are vectorised together. Between legs the host keeps the history, writes the checkpoint and reports.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -100,6 +101,7 @@ def train(
     batch_size = sequence_shape(jax.eval_shape(task.batch, key))[1]
     record = Record.empty(len(stops), jax.eval_shape(programs.evaluate, runs))
     words = f"{model}, {est}, {task}, steps {steps}, stops {len(stops)}, rates {rates.tolist()}, keys {key_words(keys)}"
+    words = re.sub(" at 0x[0-9a-f]+", "", words)  # where in memory a function of the model lies
     if checkpoint is not None:
         runs, record = checkpoints.load(Path(checkpoint), words, (runs, record)) or (runs, record)
     jax.block_until_ready(programs.leg(each_rate, runs, 0))  # so that the time of compilation is not the updates'
@@ -148,7 +150,7 @@ class Record(NamedTuple):
 
 def history(stops: np.ndarray, record: Record, runs: Run, shape: tuple[int, ...]) -> History:
     def shaped(leaf):
-        return np.asarray(leaf).reshape(*shape, *leaf.shape[1:])
+        return np.asarray(leaf).reshape((*shape, *leaf.shape[1:]))
 
     figures = jax.tree.map(lambda leaf: shaped(np.moveaxis(leaf, 0, 1)), record.figures)
     seen, losses, held_out, watched = figures

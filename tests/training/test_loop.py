@@ -1,0 +1,169 @@
+"""The loop: side by side as one by one, evaluation, checkpoints that survive a kill, and clear refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.training import checkpoint as checkpoints
+from tbptt_jax.training import loop
+from tests.problems import distance
+
+TASK = tb.Copy(length=6, batch_size=2, longest=3)
+MODEL = TASK.model("tanh", 3)
+SGD, RANDOM = optax.sgd(0.3), tb.Randomized(0.7)  # the same objects, so that their programs are compiled once
+
+
+def train(optimizer=SGD, est=RANDOM, steps=6, evaluations=3, **more):
+    return tb.train(MODEL, est, TASK, optimizer, steps=steps, key=jax.random.key(0), evaluations=evaluations, **more)
+
+
+def test_seeds_and_learning_rates_side_by_side_are_each_what_they_are_alone():
+    def watch(params):
+        return params["readout"]["b_q"]
+
+    rates = [0.1, 0.4, float("inf")]
+    together = train(optax.sgd, seeds=2, learning_rates=rates, watch=watch)
+    assert together.held_out.shape == together.seen.shape == (3, 2, 3) and together.watched.shape == (3, 2, 3, 6)
+    assert np.array_equal(together.step, [2, 4, 6]) and np.array_equal(together.seen[0, 0], [24, 48, 72])
+    in_turn = train(optax.sgd, seeds=2, learning_rates=rates, watch=watch, at_once=1)
+    assert distance(together.params, in_turn.params) < 1e-12 and distance(together.loss, in_turn.loss) < 1e-12
+    assert np.all(together.diverged_at[:2] == -1) and np.all(together.diverged_at[2] == 0)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((together.params, together.loss, together.held_out)))
+
+    plain = train(optax.sgd(0.4), evaluations=6, seeds=2)
+    assert plain.held_out.shape == (2, 6)
+    assert distance(plain.params, jax.tree.map(lambda leaf: leaf[1], together.params)) < 1e-12
+    alone = train(optax.sgd(0.4))
+    assert alone.held_out.shape == (3,) and alone.diverged_at.shape == ()
+
+
+def test_held_out_loss_and_training_loss_are_what_they_say():
+    history = train(est=tb.Full(), steps=3, evaluations=3)
+    held_out = TASK.held_out(jax.random.key(0))
+    assert history.held_out[-1] == pytest.approx(float(tb.loss(MODEL, history.params, held_out)), abs=1e-12)
+    shorter = train(est=tb.Full(), steps=3, evaluations=1)
+    assert shorter.loss[0] == pytest.approx(history.loss.mean(), abs=1e-12)
+    assert distance(shorter.params, history.params) < 1e-12
+
+
+def test_schedules_and_chains_of_optax_are_taken():
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, 6)
+    history = train(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)))
+    assert np.isfinite(history.held_out).all()
+
+
+def test_any_estimator_trains():
+    for est in (tb.Window(2), tb.Buffered(4, 2)):
+        history = train(est=est, steps=2, evaluations=1)
+        assert np.isfinite(history.held_out).all(), est
+
+
+class Stop(Exception):
+    pass
+
+
+def test_a_training_that_is_stopped_anywhere_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
+    """Stopped before and after every write of its checkpoint: the same to the last bit."""
+    options = {"optimizer": optax.adam(0.01), "seeds": 2, "est": tb.ARTBP(3), "watch": lambda params: params}
+    whole = train(**options)
+    save = checkpoints.save
+    for stop_after in range(3):
+        for written in (False, True):
+            path, count = tmp_path / f"{stop_after}{written}" / "run", iter(range(10))
+
+            def stopping(*arguments, written=written, count=count, stop_after=stop_after):
+                last = next(count) == stop_after
+                if written or not last:
+                    save(*arguments)
+                if last:
+                    raise Stop
+
+            monkeypatch.setattr(checkpoints, "save", stopping)
+            with pytest.raises(Stop):
+                train(**options, checkpoint=path)
+            monkeypatch.setattr(checkpoints, "save", save)
+            again = train(**options, checkpoint=path)
+            for old, new in zip(jax.tree.leaves(whole._replace(seconds=0)), jax.tree.leaves(again._replace(seconds=0))):
+                assert np.asarray(old).tobytes() == np.asarray(new).tobytes()
+            assert np.all(np.diff(again.seconds) > 0)
+
+
+PROGRAM = """
+import sys, jax, optax, numpy as np, tbptt_jax as tb
+task = tb.Copy(length=6, batch_size=2, longest=3)
+history = tb.train(task.model("tanh", 8), tb.Randomized(0.7), task, optax.adam(0.01), steps=40_000, evaluations=200,
+                   key=jax.random.key(0), checkpoint=sys.argv[1])
+np.save(sys.argv[2], np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(history.params)] + [history.held_out]))
+"""
+
+
+def test_a_killed_process_goes_on_where_it_was(tmp_path):
+    def start(name):
+        words = [sys.executable, "-c", PROGRAM, str(tmp_path / name), str(tmp_path / f"{name}.npy")]
+        return subprocess.Popen(words, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+
+    whole, killed = start("whole"), start("killed")
+    try:
+        path = tmp_path / "killed"
+        until = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.05)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert path.exists() and not (tmp_path / "killed.npy").exists()
+        assert start("killed").wait(timeout=100) == 0 and whole.wait(timeout=100) == 0
+    finally:
+        whole.kill()
+        killed.kill()
+    assert (tmp_path / "whole.npy").read_bytes() == (tmp_path / "killed.npy").read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_set_aside(tmp_path):
+    path = tmp_path / "run"
+    whole = train(checkpoint=path)
+    with pytest.raises(
+        ValueError, match=r"belongs to another run.\n it has .*randomized\(keep=0.7\).*\n this .*full\(\)"
+    ):
+        train(est=tb.Full(), checkpoint=path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-7])
+    assert distance(train(checkpoint=path).params, whole.params) == 0
+    assert (tmp_path / "run.damaged").read_bytes() == content[:-7]
+
+
+def test_long_training_says_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(loop, "REPORT_EVERY", 0.0)
+    train()
+    assert (
+        "randomized(keep=0.7) on copy(length=6, batch_size=2, longest=3): 4 of 6 updates, loss"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        ({"steps": 0}, "steps: a whole number of at least 1 is needed, got 0"),
+        ({"evaluations": 0}, "evaluations: a whole number"),
+        ({"seeds": 0}, "seeds: a whole number"),
+        ({"optimizer": optax.sgd}, "optimizer, learning_rates: an optax optimizer is needed"),
+        ({"learning_rates": [0.1]}, "optimizer, learning_rates: an optax optimizer is needed"),
+    ],
+)
+def test_bad_options_are_named(options, said):
+    with pytest.raises(ValueError, match=said):
+        train(**options)
+
+
+def test_a_loss_too_large_for_its_floating_point_is_the_largest_number():
+    assert float(loop.bounded(jnp.array(jnp.inf))) == float(loop.bounded(jnp.array(jnp.nan))) == np.finfo(float).max
