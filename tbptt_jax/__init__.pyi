@@ -11,11 +11,17 @@ from tbptt_jax.estimators.base import WindowedEstimator as WindowedEstimator
 from tbptt_jax.estimators.base import gradient as gradient
 from tbptt_jax.estimators.buffered import Buffered as Buffered
 from tbptt_jax.estimators.full import Full as Full
+from tbptt_jax.estimators.influence import InfluenceEstimator as InfluenceEstimator
+from tbptt_jax.estimators.kf_rtrl import KFRTRL as KFRTRL
 from tbptt_jax.estimators.randomized import Geometric as Geometric
 from tbptt_jax.estimators.randomized import Randomized as Randomized
 from tbptt_jax.estimators.registry import estimators as estimators
 from tbptt_jax.estimators.registry import make_estimator as make_estimator
+from tbptt_jax.estimators.rtrl import RTRL as RTRL
 from tbptt_jax.estimators.segment import Segment as Segment
+from tbptt_jax.estimators.snap import RFLO as RFLO
+from tbptt_jax.estimators.snap import SnAp as SnAp
+from tbptt_jax.estimators.uoro import UORO as UORO
 from tbptt_jax.estimators.window import Window as Window
 from tbptt_jax.gradients.scan import scan as scan
 from tbptt_jax.lab.store import load_results as load_results

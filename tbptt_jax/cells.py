@@ -77,21 +77,34 @@ class Layer(Cell):
 
 
 @dataclass(frozen=True)
-class Linear(Layer):
+class SummedLayer(Layer):
+    """A layer whose weights act through one sum, a_t = W_hx x_t + W_hh h_{t-1} + b_h `[B, G·H]`, and nowhere else."""
+
+    @abstractmethod
+    def activate(self, state: Any, summed: Array) -> Any:
+        """The new state, from the old one and a_t."""
+
+    def step(self, params, state, x):
+        summed = x @ params["W_hx"].T + self.output(state) @ params["W_hh"].T
+        return self.activate(state, summed + params["b_h"] if self.bias else summed)
+
+
+@dataclass(frozen=True)
+class Linear(SummedLayer):
     """h_t = W_hx x_t + W_hh h_{t-1}, without a bias, as the chapter works it out by hand."""
 
     bias: ClassVar[bool] = False
 
-    def step(self, params, state, x):
-        return x @ params["W_hx"].T + state @ params["W_hh"].T
+    def activate(self, state, summed):
+        return summed
 
 
 @dataclass(frozen=True)
-class Tanh(Layer):
+class Tanh(SummedLayer):
     """h_t = tanh(W_hx x_t + W_hh h_{t-1} + b_h)."""
 
-    def step(self, params, state, x):
-        return jnp.tanh(x @ params["W_hx"].T + state @ params["W_hh"].T + params["b_h"])
+    def activate(self, state, summed):
+        return jnp.tanh(summed)
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ class GRU(Layer):
 
 
 @dataclass(frozen=True)
-class LSTM(Layer):
+class LSTM(SummedLayer):
     """c_t = f ⊙ c_{t-1} + i ⊙ tanh(candidate), h_t = o ⊙ tanh(c_t); the state is (h, c)."""
 
     blocks: ClassVar[int] = 4
@@ -118,11 +131,9 @@ class LSTM(Layer):
     def initial_state(self, params, batch_size):
         return (super().initial_state(params, batch_size),) * 2
 
-    def step(self, params, state, x):
-        h, c = state
-        summed = x @ params["W_hx"].T + h @ params["W_hh"].T + params["b_h"]
+    def activate(self, state, summed):
         i, f, o, candidate = jnp.split(summed, 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(candidate)
+        c = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(candidate)
         return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
     def output(self, state):

@@ -53,6 +53,11 @@ class Model(ABC):
     def losses(self, output: PyTree, target: PyTree) -> Array:
         """l(o_t, y_t), one number a sequence: `[B]`."""
 
+    def example_input(self, batch_size: int) -> PyTree:
+        """An input x_t `[B, ...]`, of which only the shape counts: for estimators that carry an influence and must know
+        how a step is made before they see data. Other estimators do without it."""
+        raise ValueError(f"{type(self).__name__}.example_input: this estimator needs it; return an input of one step")
+
 
 @dataclass(frozen=True)
 class RNN(Model):
@@ -88,6 +93,9 @@ class RNN(Model):
 
     def losses(self, output, target):
         return self.loss(output, target)
+
+    def example_input(self, batch_size):
+        return jnp.zeros((batch_size, self.cell.inputs))
 
 
 def rnn(

@@ -43,6 +43,9 @@ class Trigram(Model):
     def losses(self, output, target):
         return softmax_loss(output, target)
 
+    def example_input(self, batch_size):
+        return jnp.zeros((batch_size, self.symbols))
+
 
 def trigram(symbols: int, embedding: int = 16, hidden: int = 64) -> Trigram:
     """A trigram model of so many symbols, given as one-hot inputs."""

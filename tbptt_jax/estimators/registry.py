@@ -6,12 +6,16 @@ from tbptt_jax.estimators.artbp import ARTBP
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.buffered import Buffered
 from tbptt_jax.estimators.full import Full
+from tbptt_jax.estimators.kf_rtrl import KFRTRL
 from tbptt_jax.estimators.randomized import Geometric, Randomized
+from tbptt_jax.estimators.rtrl import RTRL
 from tbptt_jax.estimators.segment import Segment
+from tbptt_jax.estimators.snap import RFLO, SnAp
+from tbptt_jax.estimators.uoro import UORO
 from tbptt_jax.estimators.window import Window
 from tbptt_jax.named import known, make
 
-BUILT_IN = (Full, Segment, Window, Buffered, Randomized, Geometric, ARTBP)
+BUILT_IN = (Full, Segment, Window, Buffered, Randomized, Geometric, ARTBP, RTRL, SnAp, RFLO, UORO, KFRTRL)
 
 
 @cache

@@ -34,6 +34,9 @@ class Balance(Model):
     def losses(self, output, target):
         return 0.5 * (output - target) ** 2
 
+    def example_input(self, batch_size):
+        return jnp.zeros((batch_size, 1))
+
 
 @dataclass(frozen=True)
 class InfluenceBalancing(Task):

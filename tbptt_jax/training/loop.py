@@ -116,7 +116,9 @@ def train(
             checkpoints.save(Path(checkpoint), words, (runs, record))
         if time.monotonic() - reported > REPORT_EVERY:
             reported = time.monotonic()
-            print(f"{est} on {task}: {stops[i]} of {steps} updates, loss {np.mean(losses):.4g}", file=sys.stderr)
+            print(
+                f"{est} on {task}: {stops[i]} of {steps} updates, median loss {np.median(losses):.4g}", file=sys.stderr
+            )
     shape = (*(() if learning_rates is None else (len(rates),)), *(() if seeds is None else (seeds,)))
     return history(stops, record, runs, shape)
 

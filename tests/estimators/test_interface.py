@@ -25,6 +25,11 @@ EXAMPLES = [
     tb.Geometric(0.5),
     tb.ARTBP(16, 4.0),
     tb.ARTBP(16.0, 2.5, shared=True),
+    tb.RTRL(),
+    tb.SnAp(1),
+    tb.RFLO(0.5),
+    tb.UORO(),
+    tb.KFRTRL(),
 ]
 
 

@@ -1,0 +1,88 @@
+"""Estimators that go forward in time: they carry M_t ≈ ∂h_t/∂w along with the state, and need no backward pass.
+
+The gradient of a chunk is Σ_t e_t M_t and the readout's part, e_t = ∂L/∂h_t through o_t alone. What is carried crosses
+from chunk to chunk of a stream with the state, so that a loss reaches back over all of it.
+"""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.estimators.base import Estimate, Estimator
+from tbptt_jax.gradients.influence import Dynamics, Step
+from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.model import Model, Params, sequence_shape
+
+
+class Carry(NamedTuple):
+    """The state, and each sequence's influence `[B, ...]`."""
+
+    state: PyTree
+    influence: PyTree
+
+
+class InfluenceEstimator(Estimator):
+    """A subclass says how one sequence's influence starts, how a step advances it, and what credit makes of it."""
+
+    @abstractmethod
+    def start(self, dynamics: Dynamics) -> PyTree:
+        """The influence on the first state, which is data."""
+
+    @abstractmethod
+    def advance(self, dynamics: Dynamics, step: Step, influence: PyTree, noise: Any) -> PyTree:
+        """The influence on the state after a step."""
+
+    @abstractmethod
+    def credit(self, dynamics: Dynamics, influence: PyTree, e: Float[Array, "H"]) -> Float[Array, "P"]:
+        """e M."""
+
+    def noise(self, key: Array | None, shape: tuple[int, int], dynamics: Dynamics) -> Any:
+        """What is drawn for all steps of a chunk, `[T, B, ...]`; None where nothing is."""
+        return None
+
+    def dynamics(self, model: Model, params: Params, state: PyTree, x: PyTree) -> Dynamics:
+        """The steps of one sequence, from a state and an input of a batch."""
+        first = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), (state, x))
+        return Dynamics(model, params, *jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), first))
+
+    def init(self, model, params, batch_size, key):
+        state = model.initial_state(params, batch_size)
+        influence = self.start(self.dynamics(model, params, state, model.example_input(batch_size)))
+        return Carry(state, jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape)), influence))
+
+    def __call__(self, model, params, carry, batch, key):
+        length, batch_size = sequence_shape(batch)
+        dynamics = self.dynamics(model, params, carry.state, jax.tree.map(lambda leaf: leaf[0], batch.inputs))
+        weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights
+        total = jnp.sum(weights)
+        weights = weights / jnp.where(total == 0, 1, total)
+
+        def step(carried, now):
+            (state, influence), loss, readout_grads, flat_grads = carried
+            x, target, weight, noise = now
+            after = model.step(params, state, x)
+
+            def advance(state, x, influence, noise):
+                return self.advance(dynamics, dynamics.at(state, x), influence, noise)
+
+            influence = jax.vmap(advance)(state, x, influence, noise)
+
+            def own_loss(params, moving):
+                losses = model.losses(model.readout(params, with_floats(after, moving)), target)
+                return jnp.sum(weight * losses)
+
+            loss_now, (readout, e) = jax.value_and_grad(own_loss, argnums=(0, 1))(params, floats(after))
+            through = jax.vmap(lambda influence, e: self.credit(dynamics, influence, dynamics.flat(e)))(influence, e)
+            sums = (loss + loss_now, jax.tree.map(jnp.add, readout_grads, readout), flat_grads + jnp.sum(through, 0))
+            return (Carry(after, influence), *sums), None
+
+        noise = self.noise(key, (length, batch_size), dynamics)
+        nothing = jnp.zeros((), dynamics.params.dtype), jax.tree.map(jnp.zeros_like, params), 0 * dynamics.params
+        (carry, loss, readout, flat), _ = lax.scan(
+            step, (carry, *nothing), (batch.inputs, batch.targets, weights, noise)
+        )
+        return Estimate(loss, jax.tree.map(jnp.add, readout, dynamics.gradient(flat))), carry

@@ -1,0 +1,85 @@
+"""Kronecker-factored RTRL: the influence as one random Kronecker product."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from tbptt_jax.cells import SummedLayer
+from tbptt_jax.estimators.influence import InfluenceEstimator
+from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.estimators.uoro import balance
+from tbptt_jax.model import RNN
+
+
+@dataclass(frozen=True)
+class KFRTRL(InfluenceEstimator):
+    """Carry M ≈ u ⊗ A, unbiased by random signs c: u ← c1 p0 u + c2 p1 â, A ← c1 J A / p0 + c2 D / p1.
+
+    For cells whose weights act through one sum a_t = W â_t, with â_t = (x_t, h_{t−1}, 1): there F_t = â_t ⊗ D_t,
+    D_t = ∂h_t/∂a_t. p0 = √(‖J A‖/‖u‖), p1 = √(‖D‖/‖â‖) balance the factors. linear, tanh and LSTM cells are such cells,
+    one layer of them; the GRU is not, whose reset gate acts within the sum.
+    """
+
+    epsilon: Real = 1e-7
+    name: ClassVar[str] = "kf_rtrl"
+    unbiased: ClassVar[str] = "stream"
+    reference: ClassVar[str] = "Mujika, Meier & Steger 2018, Approximating RTRL with random Kronecker factors"
+
+    def __post_init__(self):
+        self.require("epsilon", "a number above 0", lambda epsilon: epsilon > 0)
+
+    def start(self, dynamics):
+        cell = summed_cell(dynamics.model)
+        sums, inputs = cell.blocks * cell.hidden, cell.inputs + cell.hidden + cell.bias
+        return jnp.zeros(inputs, dynamics.params.dtype), jnp.zeros((dynamics.hidden, sums), dynamics.params.dtype)
+
+    def noise(self, key, shape, dynamics):
+        return jax.random.rademacher(self.require_key(key), (*shape, 2), dynamics.params.dtype)
+
+    def advance(self, dynamics, step, influence, noise):
+        u, a = influence
+        c1, c2 = noise
+        extended, direct = factors(dynamics, step)
+        pushed = jax.vmap(step.push, in_axes=1, out_axes=1)(a)
+        p0 = balance(pushed.ravel(), u, self.epsilon)
+        p1 = balance(direct.ravel(), extended, self.epsilon)
+        return c1 * p0 * u + c2 * p1 * extended, c1 * pushed / p0 + c2 * direct / p1
+
+    def credit(self, dynamics, influence, e):
+        u, a = influence
+        return as_parameters(summed_cell(dynamics.model), jnp.outer(e @ a, u))
+
+
+def summed_cell(model) -> SummedLayer:
+    if not (isinstance(model, RNN) and isinstance(model.cell, SummedLayer)):
+        raise ValueError(
+            "kf_rtrl: a model rnn(cell, ...) of one layer is needed whose cell is linear, tanh or lstm, where the "
+            f"weights act through one sum; got {model}"
+        )
+    return model.cell
+
+
+def factors(dynamics, step):
+    """(â `[I]`, D `[H, G·H]`) of a step."""
+    cell = summed_cell(dynamics.model)
+    weights = dynamics.with_params(step.params)["cell"]
+    h = cell.output(jax.tree.map(lambda leaf: leaf[None], step.before))[0]
+    extended = jnp.concatenate([step.x, h, *([jnp.ones_like(h[:1])] if cell.bias else [])])
+    summed = step.x @ weights["W_hx"].T + h @ weights["W_hh"].T + (weights["b_h"] if cell.bias else 0)
+
+    def activate(summed):
+        after = cell.activate(jax.tree.map(lambda leaf: leaf[None], step.before), summed[None])
+        return ravel_pytree(after)[0]
+
+    return extended, jax.jacfwd(activate)(summed)
+
+
+def as_parameters(cell, matrix):
+    """A matrix `[G·H, I]` over the sum's inputs as the flattened weights."""
+    parts = np.cumsum([cell.inputs, cell.hidden])
+    w_hx, w_hh, b_h = jnp.split(matrix, parts, axis=1)
+    return ravel_pytree({"W_hx": w_hx, "W_hh": w_hh} | ({"b_h": b_h[:, 0]} if cell.bias else {}))[0]

@@ -1,0 +1,131 @@
+"""The influence of the parameters on the state, carried forward in time: M_t = ∂h_t/∂w = F_t + J_t M_{t−1}.
+
+The state is flattened to H numbers a sequence, and the parameters that a step depends on to P numbers.
+"""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.gradients.linearize import depends_on
+from tbptt_jax.model import Model, Params
+
+DRAWS = 4  # points at which the structure of a step is looked at
+
+
+class Step:
+    """One step of one sequence, linearised: what J_t and F_t do to vectors, and the two as matrices.
+
+    `before` and `x` are the state and the input that it starts from; `flow(params, state)` is the step, flattened.
+    """
+
+    def __init__(self, flow: Callable, params: Array, state: Array, before: PyTree, x: PyTree):
+        self.flow, self.params, self.state, self.before, self.x = flow, params, state, before, x
+
+    def push(self, v: Float[Array, "H"]) -> Float[Array, "H"]:
+        """J v."""
+        return jax.jvp(partial(self.flow, self.params), (self.state,), (v,))[1]
+
+    def pull(self, u: Float[Array, "H"]) -> Float[Array, "P"]:
+        """uᵀ F."""
+        return jax.vjp(lambda params: self.flow(params, self.state), self.params)[1](u)[0]
+
+    def jacobian(self) -> Float[Array, "H H"]:
+        return jax.jacrev(self.flow, 1)(self.params, self.state)
+
+    def direct(self) -> Float[Array, "H P"]:
+        return jax.jacrev(self.flow, 0)(self.params, self.state)
+
+
+class Dynamics:
+    """The steps of a model with its parameters and state flattened. States and inputs of one sequence are those of a
+    batch without its batch axis."""
+
+    def __init__(self, model: Model, params: Params, state: PyTree, x: PyTree):
+        self.model, self.all_params = model, params
+        self.example = jax.eval_shape(lambda tree: tree, (state, x))
+        self.moving = moving_leaves(model, params, state, x)
+        chosen = [leaf for leaf, moves in zip(jax.tree.leaves(params), self.moving) if moves]
+        self.params, self.restore_params = ravel_pytree(chosen)
+        self.hidden, self.weights = len(self.flat(state)), len(self.params)
+
+    def flat(self, state: PyTree) -> Float[Array, "H"]:
+        return ravel_pytree(floats(state))[0]
+
+    @cached_property
+    def patterns(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which entries of J `[H, H]` and F `[H, P]` are not zero by the structure of a step, whatever the numbers."""
+        return patterns(self.model, self.all_params, *self.example)
+
+    def at(self, state: PyTree, x: PyTree) -> Step:
+        """The step of one sequence from a state."""
+        restore_state = ravel_pytree(floats(state))[1]
+
+        def flow(params, moving):
+            now = with_floats(state, restore_state(moving))
+            after = self.model.step(self.with_params(params), alone(now), alone(x))
+            return ravel_pytree(floats(after))[0]
+
+        return Step(flow, self.params, self.flat(state), state, x)
+
+    def with_params(self, flat: Float[Array, "P"]) -> Params:
+        chosen = iter(self.restore_params(flat))
+        leaves, structure = jax.tree.flatten(self.all_params)
+        return jax.tree.unflatten(
+            structure, [next(chosen) if moves else leaf for leaf, moves in zip(leaves, self.moving)]
+        )
+
+    def gradient(self, flat: Float[Array, "P"]) -> PyTree:
+        """A gradient by the flattened parameters, shaped as the parameters; 0 for those that no step depends on."""
+        chosen = iter(self.restore_params(flat))
+        leaves, structure = jax.tree.flatten(self.all_params)
+        return jax.tree.unflatten(
+            structure, [next(chosen) if moves else jnp.zeros_like(leaf) for leaf, moves in zip(leaves, self.moving)]
+        )
+
+
+def alone(tree: PyTree) -> PyTree:
+    """One sequence as a batch of one."""
+    return jax.tree.map(lambda leaf: leaf[None], tree)
+
+
+def moving_leaves(model, params, state, x) -> list[bool]:
+    """For each leaf of the parameters, whether a step depends on it."""
+    program = jax.make_jaxpr(lambda params: floats(model.step(params, alone(state), alone(x))))(params).jaxpr
+    return [any(depends_on(program, [leaf])) for leaf in program.invars]
+
+
+def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np.ndarray, np.ndarray]:
+    """As `Dynamics.patterns`, from the matrices at a few random points, while the program is being traced."""
+
+    def drawn(key, tree):
+        """Random numbers in the places of floats, small so that nothing saturates, and zeros in the others."""
+        leaves, structure = jax.tree.flatten(tree)
+        keys = jax.random.split(key, len(leaves) + 1)
+        return jax.tree.unflatten(
+            structure,
+            [
+                0.3 * jax.random.normal(k, leaf.shape)
+                if jnp.issubdtype(leaf.dtype, jnp.floating)
+                else jnp.zeros(leaf.shape, leaf.dtype)
+                for k, leaf in zip(keys, leaves)
+            ],
+        )
+
+    shapes = jax.eval_shape(lambda tree: tree, (params, state, x))
+    with jax.ensure_compile_time_eval():
+
+        def matrices(key):
+            params, state, x = drawn(key, shapes)
+            step = Dynamics(model, params, state, x).at(state, x)
+            return step.jacobian() != 0, step.direct() != 0
+
+        seen = [jax.jit(matrices)(key) for key in jax.random.split(jax.random.key(0), DRAWS)]
+    jacobian, direct = (np.any([np.asarray(part) for part in parts], axis=0) for parts in zip(*seen))
+    return jacobian, direct

@@ -1,0 +1,259 @@
+"""Estimators that go forward in time, in float64: against full backpropagation, by hand, over all sign patterns."""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+import tbptt_jax as tb
+from tests.problems import BATCH, HIDDEN, INPUTS, MODELS, distance, full_gradient, problem, scaled, total
+
+CHUNKS = 3
+
+
+def stream_gradient(est, name, chunks, key=None):
+    """The gradient of a whole sequence's loss from its chunks, parameters held."""
+    model, params, batch = problem(name)
+    length = len(batch.inputs) // chunks
+
+    @jax.jit
+    def run(params, key):
+        carry, parts = est.init(model, params, BATCH, key), []
+        for i in range(chunks):
+            chunk = jax.tree.map(lambda leaf, i=i: leaf[i * length : (i + 1) * length], batch)
+            estimate, carry = est(model, params, carry, chunk, key if key is None else key[i])
+            parts.append(scaled(jnp.sum(chunk.weights) / jnp.sum(batch.weights), estimate.grads))
+        return total(parts)
+
+    return run(params, key)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rtrl_is_full_backpropagation_across_chunks(name):
+    assert distance(stream_gradient(tb.RTRL(), name, CHUNKS), full_gradient(name)) < 1e-12
+    if name == "tanh":
+        assert distance(stream_gradient(tb.RTRL(), name, 1), full_gradient(name)) < 1e-12
+        assert distance(stream_gradient(tb.Full(), name, CHUNKS), full_gradient(name)) > 1e-4
+
+
+@pytest.mark.parametrize("name", ["tanh", "lstm", "two layers"])
+def test_snap_of_all_steps_is_rtrl(name):
+    assert distance(stream_gradient(tb.SnAp(100), name, CHUNKS), full_gradient(name)) < 1e-12
+
+
+def matrices(name):
+    """J `[T, B, H, H]`, F `[T, B, H, P]` and e `[T, B, H]` of a problem with one layer, by plain jacobians; and the
+    gradient through the readout."""
+    model, params, batch = problem(name)
+    flat, restore = ravel_pytree(params["cell"])
+
+    @jax.jit
+    def run():
+        def step(state, x):
+            def one(flat, moving, state, x):
+                restored = ravel_pytree(state)[1](moving)
+                after = model.cell.step(restore(flat), jax.tree.map(lambda s: s[None], restored), x[None])
+                return ravel_pytree(after)[0]
+
+            moving = jax.vmap(lambda s: ravel_pytree(s)[0])(state)
+            both = jax.vmap(jax.jacfwd(one, (0, 1)), (None, 0, 0, 0))(flat, moving, state, x)
+            return model.step(params, state, x), (model.step(params, state, x), *both)
+
+        _, (states, direct, jacobian) = jax.lax.scan(step, model.initial_state(params, BATCH), batch.inputs)
+
+        def loss(params, states):
+            losses = jax.vmap(lambda s, y: model.losses(model.readout(params, s), y))(states, batch.targets)
+            return jnp.sum(batch.weights * losses) / jnp.sum(batch.weights)
+
+        readout, e = jax.grad(loss, (0, 1))(params, states)
+        e = jax.vmap(jax.vmap(lambda leaf: ravel_pytree(leaf)[0]))(e)
+        return jacobian, direct, e, readout
+
+    jacobian, direct, e, readout = run()
+    return np.asarray(jacobian), np.asarray(direct), np.asarray(e), readout, restore
+
+
+def by_recursion(name, carry_on):
+    """Σ_t e_t M_t with M_t = carry_on(J_t, F_t, M_{t−1}), in NumPy."""
+    jacobian, direct, e, readout, restore = matrices(name)
+    flat = 0.0
+    for b in range(BATCH):
+        influence = np.zeros(direct.shape[2:])
+        for t in range(len(e)):
+            influence = carry_on(jacobian[t, b], direct[t, b], influence)
+            flat = flat + e[t, b] @ influence
+    return readout | {"cell": restore(jnp.asarray(flat))}
+
+
+@pytest.mark.parametrize("name", ["tanh", "lstm", "gru"])
+def test_snap_1_keeps_the_direct_pattern(name):
+    """By hand: a parameter's pattern is where F is ever nonzero; for tanh, J is its diagonal."""
+    pattern = np.any(matrices(name)[1] != 0, axis=(0, 1))
+    by_hand = by_recursion(name, lambda j, f, m: np.where(pattern, f + j @ m, 0))
+    assert distance(stream_gradient(tb.SnAp(1), name, 1), by_hand) < 1e-12
+    if name == "tanh":
+        diagonal = by_recursion(name, lambda j, f, m: f + np.diag(np.diag(j)) @ m)
+        assert distance(by_hand, diagonal) < 1e-12
+        assert distance(by_hand, full_gradient(name)) > 1e-3
+
+
+@dataclass(frozen=True)
+class Chain(tb.Model):
+    """Each unit reads itself and the one before: a weight reaches one more unit with every step."""
+
+    size: int = 4
+
+    def init(self, key):
+        return {"w": jax.random.normal(key, (self.size,)), "a": jnp.full(self.size, 0.7)}
+
+    def initial_state(self, params, batch_size):
+        return jnp.full((batch_size, self.size), 0.3)
+
+    def step(self, params, state, x):
+        before = jnp.concatenate([x, state[:, :-1]], axis=1)
+        return jnp.tanh(params["a"] * state + params["w"] * before)
+
+    def readout(self, params, state):
+        return state
+
+    def losses(self, output, target):
+        return 0.5 * jnp.sum((output - target) ** 2, axis=1)
+
+    def example_input(self, batch_size):
+        return jnp.zeros((batch_size, 1))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_snap_n_reaches_n_units_along_a_chain(n):
+    """By hand: w_i and a_i act on unit i at once, and on unit i + k after k more steps."""
+    model, length = Chain(), 7
+    keys = jax.random.split(jax.random.key(5), 3)
+    params, inputs = model.init(keys[0]), jax.random.normal(keys[1], (length, 1, 1))
+    targets = jax.random.normal(keys[2], (length, 1, 4))
+    a, w, h, influence, gradient = (
+        np.asarray(params["a"]),
+        np.asarray(params["w"]),
+        np.full(4, 0.3),
+        np.zeros((4, 8)),
+        0.0,
+    )
+    reach = np.array([[0 <= unit - i < n for i in range(4)] for unit in range(4)])
+    for x, y in zip(np.asarray(inputs)[:, 0, 0], np.asarray(targets)[:, 0]):
+        before = np.concatenate([[x], h[:-1]])
+        new = np.tanh(a * h + w * before)
+        slope = np.diag(1 - new**2)
+        jacobian = slope @ (np.diag(a) + np.diag(w[1:], -1))
+        direct = slope @ np.concatenate([np.diag(h), np.diag(before)], axis=1)
+        influence = np.where(np.concatenate([reach, reach], axis=1), direct + jacobian @ influence, 0)
+        h = new
+        gradient = gradient + (h - y) / length @ influence
+    ours = tb.gradient(tb.SnAp(n), model, params, tb.Batch(inputs, targets))
+    assert np.abs(np.concatenate([ours["a"], ours["w"]]) - gradient).max() < 1e-12
+    assert tb.SnAp(n).init(model, params, 1, None).influence.shape == (1, 8, n)
+
+
+@pytest.mark.parametrize("name", ["tanh", "lstm"])
+@pytest.mark.parametrize("leak", [0.0, 0.6])
+def test_rflo_leaks(name, leak):
+    by_hand = by_recursion(name, lambda j, f, m: f + leak * m)
+    assert distance(stream_gradient(tb.RFLO(leak), name, 1), by_hand) < 1e-12
+    assert distance(stream_gradient(tb.RFLO(leak), name, CHUNKS), by_hand) < 1e-12
+
+
+def test_sparse_influence_needs_no_dense_matrix():
+    for name, width in (("tanh", 1), ("lstm", 2)):
+        model, params, batch = problem(name)
+        _, influence = tb.SnAp(1).init(model, params, BATCH, None)
+        weights = sum(leaf.size for leaf in jax.tree.leaves(params["cell"]))
+        assert influence.shape == (BATCH, weights, width)
+        text = str(jax.make_jaxpr(lambda p, m=model, b=batch: tb.gradient(tb.RFLO(0.5), m, p, b))(params))
+        assert f"[{HIDDEN * width},{weights}]" not in text
+
+
+class Given:
+    """An estimator whose noise is given in the place of its key."""
+
+    def noise(self, key, shape, dynamics):
+        return key
+
+
+class GivenUORO(Given, tb.UORO):
+    name = "given_uoro"
+
+
+class GivenKFRTRL(Given, tb.KFRTRL):
+    name = "given_kf_rtrl"
+
+
+@cache
+def mean_over_signs(kind, name, length, chunks):
+    """The exact mean over all patterns of signs, of a short sequence of one batch row, in one chunk or more."""
+    model, params, batch = problem(name)
+    batch = jax.tree.map(lambda leaf: leaf[:length, :1], batch._replace(weights=batch.weights + 0.1))
+    est = kind()
+    hidden = 2 * HIDDEN if name == "lstm" else HIDDEN
+    each = hidden if kind is GivenUORO else 2
+    signs = jnp.asarray(list(product((-1.0, 1.0), repeat=each * length))).reshape(-1, length, 1, each)
+
+    @jax.jit
+    def mean(params):
+        def one(signs):
+            carry, parts = est.init(model, params, 1, None), []
+            for i in range(chunks):
+                part = slice(i * length // chunks, (i + 1) * length // chunks)
+                chunk = jax.tree.map(lambda leaf, part=part: leaf[part], batch)
+                estimate, carry = est(model, params, carry, chunk, signs[part])
+                parts.append(scaled(jnp.sum(chunk.weights) / jnp.sum(batch.weights), estimate.grads))
+            return total(parts)
+
+        return jax.tree.map(lambda leaf: leaf.mean(0), jax.lax.map(one, signs, batch_size=512))
+
+    return mean(params), jax.jit(jax.grad(tb.loss, 1), static_argnums=0)(model, params, batch)
+
+
+@pytest.mark.parametrize(
+    "kind, name, length, chunks",
+    [
+        (GivenUORO, "tanh", 4, 1),
+        (GivenUORO, "tanh", 4, 2),
+        (GivenUORO, "lstm", 2, 1),
+        (GivenKFRTRL, "tanh", 6, 1),
+        (GivenKFRTRL, "tanh", 6, 2),
+        (GivenKFRTRL, "lstm", 5, 1),
+    ],
+)
+def test_the_mean_over_all_sign_patterns_is_the_exact_gradient(kind, name, length, chunks):
+    mean, exact = mean_over_signs(kind, name, length, chunks)
+    assert distance(mean, exact) < 1e-12
+
+
+def test_kf_rtrl_names_the_cells_that_it_takes():
+    for name in ("gru", "two layers", "linen"):
+        model, params, _ = problem(name)
+        with pytest.raises(
+            ValueError, match="kf_rtrl: a model rnn.* of one layer is needed whose cell is linear, tanh or"
+        ):
+            tb.KFRTRL().init(model, params, BATCH, None)
+
+
+def test_a_model_without_an_example_input_is_told_so():
+    from tbptt_jax.training.update import Stopping
+
+    model, params, _ = problem("tanh")
+    with pytest.raises(ValueError, match="Stopping.example_input: this estimator needs it"):
+        tb.RTRL().init(Stopping(model), params, BATCH, None)
+
+
+def test_the_signs_are_drawn_anew_for_every_step_and_sequence():
+    model, params, batch = problem("tanh")
+    est = tb.UORO()
+    dynamics = est.dynamics(model, params, model.initial_state(params, BATCH), batch.inputs[0])
+    signs = np.asarray(est.noise(jax.random.key(0), (40, 5), dynamics))
+    assert signs.shape == (40, 5, HIDDEN) and set(signs.ravel()) == {-1.0, 1.0}
+    assert len({tuple(row) for row in signs.reshape(40, -1)}) == 40
+    assert dynamics.weights == HIDDEN * (INPUTS + HIDDEN + 1)
