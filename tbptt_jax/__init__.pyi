@@ -2,6 +2,7 @@ from tbptt_jax import lab as lab
 from tbptt_jax.analysis import exact as exact
 from tbptt_jax.analysis.cost import cost as cost
 from tbptt_jax.analysis.sampling import measure as measure
+from tbptt_jax.estimators.adaptive import Adaptive as Adaptive
 from tbptt_jax.estimators.artbp import ARTBP as ARTBP
 from tbptt_jax.estimators.base import Estimate as Estimate
 from tbptt_jax.estimators.base import Estimator as Estimator
@@ -10,9 +11,15 @@ from tbptt_jax.estimators.base import Truncation as Truncation
 from tbptt_jax.estimators.base import WindowedEstimator as WindowedEstimator
 from tbptt_jax.estimators.base import gradient as gradient
 from tbptt_jax.estimators.buffered import Buffered as Buffered
+from tbptt_jax.estimators.es import ES as ES
+from tbptt_jax.estimators.es import TruncatedES as TruncatedES
+from tbptt_jax.estimators.forward_gradient import ForwardGradient as ForwardGradient
 from tbptt_jax.estimators.full import Full as Full
 from tbptt_jax.estimators.influence import InfluenceEstimator as InfluenceEstimator
 from tbptt_jax.estimators.kf_rtrl import KFRTRL as KFRTRL
+from tbptt_jax.estimators.optimal import Optimal as Optimal
+from tbptt_jax.estimators.pes import NRES as NRES
+from tbptt_jax.estimators.pes import PES as PES
 from tbptt_jax.estimators.randomized import Geometric as Geometric
 from tbptt_jax.estimators.randomized import Randomized as Randomized
 from tbptt_jax.estimators.registry import estimators as estimators
@@ -21,6 +28,7 @@ from tbptt_jax.estimators.rtrl import RTRL as RTRL
 from tbptt_jax.estimators.segment import Segment as Segment
 from tbptt_jax.estimators.snap import RFLO as RFLO
 from tbptt_jax.estimators.snap import SnAp as SnAp
+from tbptt_jax.estimators.telescope import Telescope as Telescope
 from tbptt_jax.estimators.uoro import UORO as UORO
 from tbptt_jax.estimators.window import Window as Window
 from tbptt_jax.gradients.scan import scan as scan

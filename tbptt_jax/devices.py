@@ -12,7 +12,8 @@ def over_devices(function: Callable[[PyTree, PyTree], PyTree], whole: PyTree, st
     axes split over the local devices, as many of them as divide it. Nothing may depend on how they are split."""
     length = jax.tree.leaves(stacked)[0].shape[0]
     devices = max(n for n in range(1, jax.local_device_count() + 1) if length % n == 0)
-    if devices == 1:
+    split_already = not jax.sharding.get_abstract_mesh().empty  # by a caller, on these same devices
+    if devices == 1 or split_already:
         return function(whole, stacked)
     mine = jax.local_devices()[:devices]
     mesh = jax.make_mesh((devices,), ("parts",), axis_types=(AxisType.Auto,), devices=mine)

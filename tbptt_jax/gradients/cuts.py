@@ -81,21 +81,31 @@ class Blocks:
         return [zeros_like(end, (length,)).at[at].add(where(inside, c)) for c, end in zip(credits, final_bar)], initial
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["tau"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["tau", "weights"], meta_fields=[])
 @dataclass(frozen=True)
 class Lags:
-    """Every loss sees the lags 0..tau−1 and no more. A tau that is traced serves every tau with one compilation."""
+    """Every loss sees the lags 0..tau−1 and no more. A tau that is traced serves every tau with one compilation.
+
+    `weights` `[T]`, if given, are factors on the lags; the first is 1.
+    """
 
     tau: Any
+    weights: Any = None
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
-        def look_back(_, credits):
-            arriving = pullbacks.every_step(credits, ys_bar)
-            return [jnp.concatenate([a[1:], end[None]]) for a, end in zip(arriving, final_bar)]
+        def weighted(leaves, lag):
+            return leaves if self.weights is None else [leaf * self.weights[lag].astype(leaf.dtype) for leaf in leaves]
+
+        def look_back(turn, credits):
+            """What enters now is carried over all the turns that are left, this one included: so many lags."""
+            lag = turns - turn
+            arriving = pullbacks.every_step(credits, weighted(ys_bar, lag))
+            ends = weighted(final_bar, lag - 1)
+            return [jnp.concatenate([a[1:], end[None]]) for a, end in zip(arriving, ends)]
 
         length = pullbacks.length
-        last_only = [zeros_like(end, (length,)).at[-1].set(end) for end in final_bar]
         turns = (min if isinstance(self.tau, int) else jnp.minimum)(self.tau, length) - 1
+        last_only = [zeros_like(end, (length,)).at[-1].set(end) for end in weighted(final_bar, turns)]
         credits = lax.fori_loop(0, turns, look_back, last_only)
         first = jax.tree.map(lambda leaf: leaf[0], (pullbacks.saved, credits, ys_bar))
         return credits, pullbacks.step(*first)

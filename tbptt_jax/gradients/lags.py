@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from tbptt_jax.gradients.leaves import floats, with_floats
-from tbptt_jax.model import Batch, Model, Params, loss_of_states, sequence_shape
+from tbptt_jax.model import Batch, Model, Params, State, loss_of_states, sequence_shape
 
 
 class Unrolled(NamedTuple):
@@ -24,14 +24,17 @@ class Unrolled(NamedTuple):
     readout: object
 
 
-def unroll(model: Model, params: Params, batch: Batch) -> Unrolled:
+def unroll(model: Model, params: Params, batch: Batch, start: State | None = None) -> Unrolled:
+    """From a state, or from the model's initial one."""
     _, batch_size = sequence_shape(batch)
 
     def step(state, x):
         new_state = model.step(params, state, x)
         return new_state, (state, new_state)
 
-    _, (before, after) = lax.scan(step, model.initial_state(params, batch_size), batch.inputs)
+    _, (before, after) = lax.scan(
+        step, model.initial_state(params, batch_size) if start is None else start, batch.inputs
+    )
 
     def loss(params, moving):
         return loss_of_states(model, params, with_floats(after, moving), batch)

@@ -9,7 +9,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-# Okabe & Ito's colours, each with a mark of its own, so that a print without colour can be read too
+# Okabe & Ito's colours for truncation, and Tol's muted ones for the other families; each with a mark of its own, so
+# that a print without colour can be read too
 STYLES = {
     "full": ("#000000", "*"),
     "segment": ("#0072B2", "s"),
@@ -18,6 +19,19 @@ STYLES = {
     "randomized": ("#D55E00", "o"),
     "artbp": ("#CC79A7", "P"),
     "geometric": ("#E69F00", "v"),
+    "adaptive": ("#332288", "<"),
+    "telescope": ("#882255", ">"),
+    "optimal": ("#AA4499", "X"),
+    "rtrl": ("#555555", "h"),
+    "snap": ("#117733", "d"),
+    "uoro": ("#DDCC77", "p"),
+    "kf_rtrl": ("#999933", "8"),
+    "rflo": ("#88CCEE", "1"),
+    "es": ("#8C564B", "2"),
+    "truncated_es": ("#C49C94", "3"),
+    "pes": ("#CC6677", "4"),
+    "nres": ("#661100", "x"),
+    "forward_gradient": ("#44AA99", "+"),
 }
 OTHERS = (("#7F7F7F", "X"), ("#8C564B", "h"), ("#17BECF", "<"), ("#BCBD22", ">"), ("#9467BD", "d"))
 

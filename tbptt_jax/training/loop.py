@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,7 +166,7 @@ class Programs(NamedTuple):
     evaluate: Callable
 
 
-@cache
+@lru_cache(maxsize=4)  # the programs of a sweep would fill the memory
 def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Programs:
     """The programs of a training of so many runs; the estimator's numbers are constants in them."""
 

@@ -236,7 +236,7 @@ def test_kf_rtrl_names_the_cells_that_it_takes():
     for name in ("gru", "two layers", "linen"):
         model, params, _ = problem(name)
         with pytest.raises(
-            ValueError, match="kf_rtrl: a model rnn.* of one layer is needed whose cell is linear, tanh or"
+            ValueError, match=r"kf_rtrl: a model rnn.* of one layer is needed whose cell is linear, tanh or"
         ):
             tb.KFRTRL().init(model, params, BATCH, None)
 
@@ -245,7 +245,7 @@ def test_a_model_without_an_example_input_is_told_so():
     from tbptt_jax.training.update import Stopping
 
     model, params, _ = problem("tanh")
-    with pytest.raises(ValueError, match="Stopping.example_input: this estimator needs it"):
+    with pytest.raises(ValueError, match=r"Stopping.example_input: this estimator needs it"):
         tb.RTRL().init(Stopping(model), params, BATCH, None)
 
 

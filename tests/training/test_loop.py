@@ -145,7 +145,7 @@ def test_long_training_says_how_far_it_is(monkeypatch, capsys):
     monkeypatch.setattr(loop, "REPORT_EVERY", 0.0)
     train()
     assert (
-        "randomized(keep=0.7) on copy(length=6, batch_size=2, longest=3): 4 of 6 updates, loss"
+        "randomized(keep=0.7) on copy(length=6, batch_size=2, longest=3): 4 of 6 updates, median loss"
         in capsys.readouterr().err
     )
 

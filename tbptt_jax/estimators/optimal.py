@@ -1,0 +1,169 @@
+"""The best gates: randomized truncation whose cuts are where they cost the least variance.
+
+With gates of mean 1 that are kept with probability p_t (and else cut), the variance is Σ_t v_t c_t, v_t = 1/p_t − 1,
+where c_t, the cost of a cut before step t, is E‖S_{t−1}ᵀ J_tᵀ δ_t‖²: the squared gradient that crosses from step t on
+to the steps before it. For a given expected number of cuts Σ (1 − p_t), the memory that random truncation saves, the
+variance is smallest where p_t is proportional to √c_t, and at most 1 (c_t held, as it depends on the p of later steps).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.estimators.base import Estimate, GatedEstimator
+from tbptt_jax.estimators.laws import Independent
+from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.gradients.cuts import Gates
+from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.gradients.scan import cut_scan
+from tbptt_jax.model import loss_of_states, sequence_shape
+
+FLOOR = 0.02  # a keep probability is never below it, so that no estimate of a cost can cut a gate for good
+
+
+class Costs(NamedTuple):
+    """The state, and running means over `chunks` chunks of what a cut before each step costs."""
+
+    state: PyTree
+    costs: Float[Array, "T"]
+    chunks: Array
+
+
+@dataclass(frozen=True)
+class Optimal(GatedEstimator):
+    """Randomized truncation with keep probabilities of its own for every step, `keep` on average.
+
+    `keeps` `[T]` are the probabilities, from `exact.optimal_keeps`, say. Or they follow a running estimate of the costs
+    of cuts at the `length` steps of a chunk, which starts with `keep` everywhere: for a random direction v in the space
+    of the parameters, (a_t · δ_t)² with a_t = J_t S_{t−1} v from one jvp and δ_t from the backward pass itself is an
+    unbiased estimate of c_t, for all steps at once. `memory` is how much of the running mean a chunk leaves.
+    """
+
+    keep: Real = 0.9
+    length: int | None = field(default=None, metadata={"static": True})
+    keeps: Any = None
+    memory: Real = 0.99
+    unbiased: ClassVar[str] = "chunk"
+    reference: ClassVar[str] = "this package"
+
+    def __post_init__(self):
+        self.require("keep", f"a number above {FLOOR} and at most 1", lambda keep: (keep > FLOOR) & (keep <= 1))
+        self.require("memory", "a number from 0 to below 1", lambda memory: (memory >= 0) & (memory < 1))
+        if self.length is not None:
+            self.require_whole("length", 2)
+        if self.keeps is not None:
+            self.require("keeps", "numbers above 0 and at most 1", lambda keeps: (keeps > 0) & (keeps <= 1))
+
+    @property
+    def constants(self):
+        return ("keeps",) if self.keeps is None or isinstance(self.keeps, tuple) else ()
+
+    def init(self, model, params, batch_size, key):
+        state = model.initial_state(params, batch_size)
+        if self.length is None:
+            return state
+        return Costs(state, jnp.zeros(self.length), jnp.zeros((), int))
+
+    def given_keeps(self, length):
+        """The probabilities without an estimate of costs: as given, or the same everywhere."""
+        keeps = jnp.full(length, self.keep) if self.keeps is None else jnp.asarray(self.keeps, float)
+        if keeps.shape != (length,):
+            raise ValueError(f"optimal: keeps must be of shape [{length}], got {list(keeps.shape)}")
+        return keeps
+
+    def gates(self, key, length, batch_size):
+        return drawn(self.require_key(key), self.given_keeps(length), batch_size)
+
+    def law(self, length):
+        return Independent(jnp.ones(length), 1 / self.given_keeps(length) - 1)
+
+    def chosen(self, carry: Costs) -> Float[Array, "T"]:
+        """The probabilities for the next chunk."""
+        best = best_keeps(jnp.sqrt(carry.costs), self.keep)
+        return jnp.where(carry.chunks > 0, best, jnp.full_like(best, self.keep))
+
+    def __call__(self, model, params, carry, batch, key):
+        if self.length is None:
+            return super().__call__(model, params, carry, batch, key)
+        length, batch_size = sequence_shape(batch)
+        if length != self.length:
+            raise ValueError(f"optimal: length must be that of the chunks, {length}, got {self.length}")
+        gate_key, direction_key = jax.random.split(self.require_key(key))
+        gates = drawn(gate_key, self.chosen(carry), batch_size)
+        probes = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), floats(carry.state))
+
+        def chunk_loss(params, probes):
+            def step(state, now):
+                x, probe = now
+                state = model.step(params, state, x)
+                state = with_floats(state, [h + p for h, p in zip(floats(state), probe)])
+                return state, state
+
+            final, states = cut_scan(step, carry.state, (batch.inputs, probes), Gates(gates))
+            return loss_of_states(model, params, states, batch), final
+
+        (loss, state), (grads, credits) = jax.value_and_grad(chunk_loss, argnums=(0, 1), has_aux=True)(params, probes)
+        flat, restore = ravel_pytree(params)
+        direction = restore(jax.random.normal(direction_key, flat.shape, flat.dtype))
+        crossed = sum(
+            jnp.sum((a * delta).reshape(length, batch_size, -1), axis=-1)
+            for a, delta in zip(crossing(model, params, carry.state, batch, direction), credits)
+        )
+        costs = jnp.sum(crossed**2, axis=1)
+        old = jnp.where(carry.chunks > 0, self.memory, 0.0)
+        # the mean of the first chunks, then the running one
+        old = jnp.minimum(old, carry.chunks / (carry.chunks + 1.0))
+        costs = old * carry.costs + (1 - old) * costs
+        return Estimate(loss, grads), Costs(state, costs, carry.chunks + 1)
+
+
+def crossing(model, params, state, batch, direction) -> list:
+    """a_t = J_t S_{t−1} v for every step `[T, B, ...]`: how the state moves with the parameters' past use."""
+
+    def step(carried, x):
+        state, moving = carried
+
+        def through(params, h):
+            return floats(model.step(params, with_floats(state, h), x))
+
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        _, crossed = jax.jvp(through, (params, floats(state)), (zeros, moving))
+        _, moved = jax.jvp(through, (params, floats(state)), (direction, moving))
+        return (model.step(params, state, x), moved), crossed
+
+    nothing = [jnp.zeros_like(leaf) for leaf in floats(state)]
+    return lax.scan(step, (state, nothing), batch.inputs)[1]
+
+
+def best_keeps(weights: Float[Array, "T"], keep: Real) -> Float[Array, "T"]:
+    """Proportional to the weights, within `FLOOR`..1, `keep` on average; no cut is counted before the first step."""
+    weights = weights.at[0].set(0.0)
+    target = keep * (len(weights) - 1)
+
+    def keeps(scale):
+        return jnp.clip(scale * weights, FLOOR, 1.0).at[0].set(1.0)
+
+    def halve(_, ends):
+        low, high = ends
+        middle = jnp.sqrt(low * high)
+        enough = jnp.sum(keeps(middle)[1:]) >= target
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    largest = jnp.where(jnp.max(weights) > 0, jnp.max(weights), 1.0)
+    _, high = lax.fori_loop(0, 100, halve, (1e-3 / largest, 1e12 / largest))
+    found = keeps(high)
+    # steps that no credit crosses are free to cut; where that would be too many, they are kept as often as it takes
+    room = target - jnp.sum(found[1:])
+    free = (found <= FLOOR).at[0].set(False)
+    return jnp.where(free, jnp.clip(FLOOR + room / jnp.maximum(jnp.sum(free), 1), FLOOR, 1.0), found)
+
+
+def drawn(key, keeps, batch_size):
+    """1/p_t with probability p_t, else 0: `[T, B]`."""
+    uniform = jax.random.uniform(key, (len(keeps), batch_size))
+    return jnp.where(uniform < keeps[:, None], 1 / keeps[:, None], 0.0)

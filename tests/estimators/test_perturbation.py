@@ -1,0 +1,100 @@
+"""Estimators that perturb, in float64: exact means by Gauss-Hermite quadrature where the loss is quadratic."""
+
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tbptt_jax as tb
+from tests.problems import distance, problem, total
+
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(3)  # exact for polynomials of degree 5 in ε
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+SIGMA = 0.3
+
+
+def given(kind):
+    """The estimator with one particle whose ε is given in the place of its key."""
+
+    class Given(kind):
+        name = f"given_{kind.name}"
+
+        def draw(self, key, params):
+            return key
+
+    return Given(SIGMA, 1)
+
+
+def mean_over_noise(kind, chunks):
+    """E[the stream's gradient from its chunks] over all nodes of the ε of every chunk, of a quadratic loss."""
+    task = tb.InfluenceBalancing(length=4)
+    model, batch, est = task.model(), task.batch(jax.random.key(0)), given(kind)
+    params = {"theta": jnp.array(0.7)}
+
+    @jax.jit
+    def estimate(noise):
+        carry = est.init(model, params, 1, noise[0])
+        parts = []
+        for i in range(chunks):
+            one, carry = est(model, params, carry, batch, noise[i])
+            parts.append(one.grads["theta"] / chunks)
+        return total(parts)
+
+    mean = 0.0
+    for choice in product(range(3), repeat=chunks):
+        probability = np.prod(WEIGHTS[list(choice)])
+        mean += probability * float(estimate(SIGMA * jnp.asarray(NODES)[jnp.asarray(choice)][:, None, None]))
+    whole = tb.InfluenceBalancing(length=4 * chunks).batch(jax.random.key(0))
+    return mean, float(jax.grad(tb.loss, 1)(model, params, whole)["theta"])
+
+
+@pytest.mark.parametrize("kind, chunks", [(tb.ES, 1), (tb.PES, 3), (tb.NRES, 3)])
+def test_the_mean_is_the_gradient_of_the_whole_stream_where_the_loss_is_quadratic(kind, chunks):
+    mean, exact = mean_over_noise(kind, chunks)
+    assert mean == pytest.approx(exact, abs=1e-12)
+
+
+def test_truncated_es_misses_what_came_before_the_chunk():
+    mean, exact = mean_over_noise(tb.TruncatedES, 3)
+    assert abs(mean - exact) > 0.1 * abs(exact)
+    task = tb.InfluenceBalancing(length=4)
+    model, params, carry, parts = task.model(), {"theta": jnp.array(0.7)}, jnp.ones((1, 23)), []
+    for _ in range(3):
+        estimate, carry = tb.Full()(model, params, carry, task.batch(jax.random.key(0)), None)
+        parts.append(float(estimate.grads["theta"]) / 3)
+    assert mean == pytest.approx(sum(parts), abs=1e-12)  # truncated backpropagation, on average
+
+
+def test_a_reset_forgets_the_noise_and_pes_adds_it_up():
+    task = tb.InfluenceBalancing(length=3)
+    model, params, batch = task.model(), {"theta": jnp.array(0.2)}, task.batch(jax.random.key(0))
+    est = tb.PES(0.1, 5)
+    carry = est.init(model, params, 1, None)
+    assert np.all(np.asarray(carry.vectors) == 0)
+    noise = [np.asarray(est.draw(jax.random.key(i), params)) for i in (1, 2)]
+    for i in (1, 2):
+        _, carry = est(model, params, carry, batch, jax.random.key(i))
+    assert np.allclose(carry.vectors, noise[0] + noise[1]) and carry.plus.shape == (5, 1, 23)
+
+
+def test_noise_has_its_spread_and_particles_differ():
+    _, params, _ = problem("tanh")
+    noise = np.asarray(tb.ES(0.2, 4000).draw(jax.random.key(0), params))
+    assert abs(noise.std() / 0.2 - 1) < 5 / (2 * noise.size) ** 0.5  # false alarm below 1e-6
+    assert abs(noise.mean()) < 5 * 0.2 / noise.size**0.5
+    assert len(np.unique(noise[:, 0])) == 4000
+
+
+def test_forward_gradients_along_all_axes_are_the_gradient():
+    """With v the unit vectors, N of them, the sum of (∇L · v) v is the gradient: the formula without its chance."""
+    model, params, batch = problem("lstm")
+    flat, restore = jax.flatten_util.ravel_pytree(params)
+    est = tb.ForwardGradient(len(flat))
+    grads = jax.jit(lambda p: jax.grad(tb.loss, 1)(model, p, batch))(params)
+    exact = jax.flatten_util.ravel_pytree(grads)[0]
+    drawn = jax.random.normal(jax.random.key(9), (len(flat), len(flat)))
+    ours, _ = jax.jit(lambda p: est(model, p, model.initial_state(p, 2), batch, jax.random.key(9)))(params)
+    assert distance(ours.grads, restore((drawn @ exact) @ drawn / len(flat))) < 1e-12
+    assert float(ours.loss) == pytest.approx(float(tb.loss(model, params, batch)), abs=1e-12)
