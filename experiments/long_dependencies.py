@@ -5,6 +5,8 @@ no credit for it; but the state is carried forward all the same, and a readout m
 at random happens to remember. `learned` is the part of the blind loss that training removed: 1 is all.
 """
 
+from math import log
+
 import jax
 import optax
 import polars as pl
@@ -39,7 +41,7 @@ def measure(config, key):
         learning_rates=RATES,
         checkpoint=tb.lab.checkpoint("training"),
     )
-    floors = task.floors()
+    floors = {"best": 0.0, "blind": log(task.outputs)} | task.floors()
     rows = learning_rows(history, RATES, sees_all_from=length, **floors)
     for row in rows:
         span = floors["blind"] - floors["best"]

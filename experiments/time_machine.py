@@ -16,7 +16,7 @@ import polars as pl
 import tbptt_jax as tb
 from tbptt_jax.lab.experiment import Claim, Experiment, Verdict
 from tbptt_jax.lab.grid import estimator_of
-from tbptt_jax.lab.learning import at_best_rate, learning_rows
+from tbptt_jax.lab.learning import at_best_rate, in_a_stream, learning_rows
 from tbptt_jax.plots.time_machine import draw
 
 CHUNK = 64
@@ -28,27 +28,14 @@ def clipped_sgd(rate):
     return optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate))
 
 
-def training_of(config):
-    """(model, estimator, task): what reads a chunk, in which order, and how long it is."""
-    est, tau = estimator_of(config), config.get("tau", CHUNK)
-    length = CHUNK
-    if config["order"] == "sequential" and isinstance(est, tb.Segment):
-        est, length = tb.Full(), tau
-    if config["order"] == "sequential" and isinstance(est, tb.ARTBP):
-        length = min(CHUNK, 4 * tau)  # the longest segment that there may be
-    task = tb.make_task(config["task"])
-    task = replace(task, length=length, batch_size=config["batch"], order=config["order"])
-    model = tb.trigram(task.inputs) if config["cell"] == "trigram" else task.model(config["cell"], config["hidden"])
-    return model, est, task
-
-
 def measure(config, key):
     if config["cell"] == "trigram" and config["estimator"] != "full()":
         return []  # every estimator of its gradient is the exact one
-    model, est, task = training_of(config)
-    steps_an_update = task.length
-    if config["order"] == "sequential" and isinstance(est, tb.ARTBP):
-        steps_an_update = float(mean_segment(est, task.length))
+    est, steps_an_update = estimator_of(config), CHUNK
+    task = replace(tb.make_task(config["task"]), length=CHUNK, batch_size=config["batch"], order=config["order"])
+    if task.streams:
+        est, task, steps_an_update = in_a_stream(est, task, config.get("tau"), CHUNK)
+    model = tb.trigram(task.inputs) if config["cell"] == "trigram" else task.model(config["cell"], config["hidden"])
     history = tb.train(
         model,
         est,
@@ -62,12 +49,6 @@ def measure(config, key):
         checkpoint=tb.lab.checkpoint("training"),
     )
     return learning_rows(history, RATES, uniform=task.floors()["uniform"])
-
-
-def mean_segment(est, longest):
-    from tbptt_jax.training.update import mean_length
-
-    return mean_length(est.law(longest))
 
 
 def perplexities(table, *group):

@@ -1,12 +1,19 @@
 """Rows of what was learned: what experiments that train have in common."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from tbptt_jax.estimators.artbp import ARTBP
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.estimators.full import Full
+from tbptt_jax.estimators.segment import Segment
+from tbptt_jax.tasks.base import Task
 from tbptt_jax.training.loop import History
+from tbptt_jax.training.update import mean_length
 
 
 def learning_rows(history: History, learning_rates: Sequence[float], **more: Any) -> list[dict[str, Any]]:
@@ -40,6 +47,20 @@ def learning_rows(history: History, learning_rates: Sequence[float], **more: Any
                 }
             )
     return rows
+
+
+def in_a_stream(est: Estimator, task: Task, tau: int | None, chunk: int) -> tuple[Estimator, Task, float]:
+    """How an estimator is trained on a stream: with what, in which chunks, and how many steps an update takes.
+
+    Segments are the textbook's truncation, chunks of τ steps with one update each. artbp makes one update a random
+    segment, of 4 τ steps at most: the same memory on average. All others make one every `chunk` steps.
+    """
+    if isinstance(est, Segment) and tau:
+        return Full(), replace(task, length=tau), float(tau)  # type: ignore[call-arg]
+    if isinstance(est, ARTBP) and tau:
+        longest = min(chunk, 4 * tau)
+        return est, replace(task, length=longest), float(mean_length(est.law(longest)))  # type: ignore[call-arg]
+    return est, replace(task, length=chunk), float(chunk)  # type: ignore[call-arg]
 
 
 def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out") -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Telescopes, adaptive windows and the best gates: by enumeration, by their bounds, against brute force."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def test_a_telescope_is_what_its_formula_says():
     horizons = [1, 2, 4, 6]
     assert tb.Telescope(0.6).horizons(LENGTH) == horizons and tb.Telescope(first=9).horizons(LENGTH) == [6]
     windows = [gradient_looking_back("tanh", lambda t, h=h: h - 1) for h in horizons]
-    deltas = [subtract(b, a) for a, b in zip(windows, windows[1:])]
+    deltas = [subtract(b, a) for a, b in pairwise(windows)]
     roulette = at_levels(tb.Telescope(0.6), "tanh")
     single = at_levels(tb.Telescope(0.6, single=True), "tanh")
     q = np.array([0.6, 0.36, 0.216]) / 1.176
