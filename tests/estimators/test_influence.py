@@ -104,7 +104,7 @@ def test_snap_1_keeps_the_direct_pattern(name):
 
 @dataclass(frozen=True)
 class Chain(tb.Model):
-    """Each unit reads itself and the one before: a weight reaches one more unit with every step."""
+    """Each unit reads itself and the one after it: a weight reaches one more unit with every step."""
 
     size: int = 4
 
@@ -115,8 +115,8 @@ class Chain(tb.Model):
         return jnp.full((batch_size, self.size), 0.3)
 
     def step(self, params, state, x):
-        before = jnp.concatenate([x, state[:, :-1]], axis=1)
-        return jnp.tanh(params["a"] * state + params["w"] * before)
+        after = jnp.concatenate([state[:, 1:], x], axis=1)
+        return jnp.tanh(params["a"] * state + params["w"] * after)
 
     def readout(self, params, state):
         return state
@@ -130,7 +130,7 @@ class Chain(tb.Model):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_snap_n_reaches_n_units_along_a_chain(n):
-    """By hand: w_i and a_i act on unit i at once, and on unit i + k after k more steps."""
+    """By hand: w_i and a_i act on unit i at once, and on unit i − k after k more steps."""
     model, length = Chain(), 7
     keys = jax.random.split(jax.random.key(5), 3)
     params, inputs = model.init(keys[0]), jax.random.normal(keys[1], (length, 1, 1))
@@ -142,13 +142,13 @@ def test_snap_n_reaches_n_units_along_a_chain(n):
         np.zeros((4, 8)),
         0.0,
     )
-    reach = np.array([[0 <= unit - i < n for i in range(4)] for unit in range(4)])
+    reach = np.array([[0 <= i - unit < n for i in range(4)] for unit in range(4)])
     for x, y in zip(np.asarray(inputs)[:, 0, 0], np.asarray(targets)[:, 0]):
-        before = np.concatenate([[x], h[:-1]])
-        new = np.tanh(a * h + w * before)
+        after = np.concatenate([h[1:], [x]])
+        new = np.tanh(a * h + w * after)
         slope = np.diag(1 - new**2)
-        jacobian = slope @ (np.diag(a) + np.diag(w[1:], -1))
-        direct = slope @ np.concatenate([np.diag(h), np.diag(before)], axis=1)
+        jacobian = slope @ (np.diag(a) + np.diag(w[:-1], 1))
+        direct = slope @ np.concatenate([np.diag(h), np.diag(after)], axis=1)
         influence = np.where(np.concatenate([reach, reach], axis=1), direct + jacobian @ influence, 0)
         h = new
         gradient = gradient + (h - y) / length @ influence

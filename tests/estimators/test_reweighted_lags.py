@@ -86,6 +86,24 @@ def test_a_telescope_is_what_its_formula_says():
 
 
 @pytest.mark.parametrize("est", TELESCOPES, ids=str)
+def test_a_loss_of_the_last_state_is_weighted_as_one_of_the_last_step(est):
+    class At(Truncation):
+        unbiased = "never"
+
+        def cut(self, key, length, batch_size):
+            return est.at_level(key, length)
+
+    def sums(xs, n):
+        return tb.scan(lambda c, x: (c + x, c + x), jnp.zeros(()), xs, truncation=At(), key=n)
+
+    for n in levels(est):
+        slope = jax.jit(jax.jacrev(lambda xs, n=n: sums(xs, jnp.array(n))))
+        final, steps = slope(jnp.zeros(LENGTH))
+        assert np.array_equal(final[:-1], steps[-1][:-1])
+        assert np.allclose(steps[-1][::-1], est.at_level(n, LENGTH).weights)
+
+
+@pytest.mark.parametrize("est", TELESCOPES, ids=str)
 def test_horizons_are_drawn_by_their_probabilities(est):
     """z-tests with a false alarm of 1e-6 each."""
     count = len(est.horizons(LENGTH)) - 1
