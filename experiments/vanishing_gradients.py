@@ -110,7 +110,8 @@ def large_radius_explodes(table):
 
 
 def gates_carry_credit(table):
-    means = table.filter(pl.col("radius") == 1.0).group_by(["cell", "training"]).agg(pl.col("decay").mean())
+    ends = table.filter(pl.col("training").is_in([0, table["training"].max()]) & (pl.col("radius") == 1.0))
+    means = ends.group_by(["cell", "training"]).agg(pl.col("decay").mean())
     found = {(cell, training > 0): rate for cell, training, rate in means.iter_rows()}
     said = ", ".join(
         f"{cell} {'trained' if after else 'at first'} {rate:.2f}" for (cell, after), rate in sorted(found.items())

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tbptt_jax.lab.cluster import run_on_cluster
 from tbptt_jax.lab.experiment import Experiment, experiment_path, load_experiment
-from tbptt_jax.lab.grid import cells, identity, label, parse_setting
+from tbptt_jax.lab.grid import as_list, cells, identity, label, parse_setting
 from tbptt_jax.lab.progress import progress
 from tbptt_jax.lab.run import environment, run
 from tbptt_jax.lab.store import STATUSES, Record, Store, scalars, table
@@ -83,7 +83,7 @@ def in_words(counts: Mapping[str, int]) -> str:
 
 def conclude(experiment: Experiment, records: list[Record], folder: Path, words) -> None:
     """Table, figures, claims and where they come from, beside the cells: what is committed of a run."""
-    frame = tidy(records)
+    frame = tidy(experiment, records)
     if frame.is_empty():
         return
     scalars(frame).write_csv(folder / "rows.csv", float_precision=8)
@@ -97,8 +97,13 @@ def conclude(experiment: Experiment, records: list[Record], folder: Path, words)
         print(f"figure: {figure}")
 
 
-def tidy(records: list[Record]) -> pl.DataFrame:
-    return table(sorted(records, key=lambda record: json.dumps(record.config, sort_keys=True)))
+def tidy(experiment: Experiment, records: list[Record]) -> pl.DataFrame:
+    """The table of the records, with a column for every axis of the experiment, empty where no cell has it."""
+    frame = table(sorted(records, key=lambda record: json.dumps(record.config, sort_keys=True)))
+    axes = {name: as_list(values) for scale in experiment.axes.values() for name, values in scale.items()}
+    missing = {name: pl.String if isinstance(values[0], str) else pl.Int64 for name, values in axes.items()}
+    columns = [pl.lit(None, kind).alias(name) for name, kind in missing.items() if name not in frame.columns]
+    return frame if frame.is_empty() else frame.with_columns(columns)
 
 
 def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path]:
@@ -106,7 +111,11 @@ def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path
         return []
     from tbptt_jax.plots.style import save
 
-    return save(partial(experiment.plot, frame), folder)
+    try:
+        return save(partial(experiment.plot, frame), folder)
+    except (pl.exceptions.PolarsError, ValueError, IndexError, KeyError, TypeError) as error:
+        print(f"figures: what was measured does not suffice: {type(error).__name__}: {error}")
+        return []
 
 
 def show_claims(experiment: Experiment, frame: pl.DataFrame) -> list[dict[str, str]]:
@@ -143,14 +152,14 @@ def status_command(name: str, results: Path) -> int:
 
 def plot_command(name: str, results: Path) -> int:
     experiment, records, folder = stored(name, results)
-    for figure in draw(experiment, needed(tidy(records), name), folder):
+    for figure in draw(experiment, needed(tidy(experiment, records), name), folder):
         print(f"figure: {figure}")
     return 0
 
 
 def claims_command(name: str, results: Path) -> int:
     experiment, records, _ = stored(name, results)
-    show_claims(experiment, tidy(records))
+    show_claims(experiment, tidy(experiment, records))
     return 0
 
 
@@ -158,8 +167,8 @@ def export_command(name: str, results: Path, output: Path) -> int:
     writers: Mapping = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
     if output.suffix not in writers:
         raise ValueError(f"--output: a file that ends in .csv or .parquet is needed, got {output}")
-    _, records, _ = stored(name, results)
-    frame = scalars(needed(tidy(records), name))
+    experiment, records, _ = stored(name, results)
+    frame = scalars(needed(tidy(experiment, records), name))
     writers[output.suffix](frame, output)
     print(f"{frame.height} rows: {output}")
     return 0

@@ -67,6 +67,9 @@ class Adaptive(Estimator):
         nothing = jnp.zeros(self.longest)
         return Norms(model.initial_state(params, batch_size), nothing, nothing, jnp.zeros((), int))
 
+    def restart(self, model, params, carry, batch_size, key):
+        return carry._replace(state=model.initial_state(params, batch_size))
+
     def __call__(self, model, params, carry, batch, key):
         lag, prefix = self.measured(model, params, carry.state, batch)
         old = jnp.where(carry.chunks > 0, self.memory, 0.0)

@@ -50,6 +50,10 @@ class Estimator(Named, ABC):
         """What is carried into the first chunk of a stream."""
         return model.initial_state(params, batch_size)
 
+    def restart(self, model: Model, params: Params, carry: Carry, batch_size: int, key: Array | None) -> Carry:
+        """What is carried into the first chunk of another stream; what was learned of the model may be kept."""
+        return self.init(model, params, batch_size, key)
+
     @abstractmethod
     def __call__(
         self, model: Model, params: Params, carry: Carry, batch: Batch, key: Array | None

@@ -59,7 +59,7 @@ class InfluenceEstimator(Estimator):
         dynamics = self.dynamics(model, params, carry.state, jax.tree.map(lambda leaf: leaf[0], batch.inputs))
         weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights
         total = jnp.sum(weights)
-        weights = weights / jnp.where(total == 0, 1, total)
+        weights = (weights / jnp.where(total == 0, 1, total)).astype(dynamics.params.dtype)
 
         def step(carried, now):
             (state, influence), loss, readout_grads, flat_grads = carried
@@ -73,7 +73,7 @@ class InfluenceEstimator(Estimator):
 
             def own_loss(params, moving):
                 losses = model.losses(model.readout(params, with_floats(after, moving)), target)
-                return jnp.sum(weight * losses)
+                return jnp.sum(weight * losses).astype(weight.dtype)
 
             loss_now, (readout, e) = jax.value_and_grad(own_loss, argnums=(0, 1))(params, floats(after))
             through = jax.vmap(lambda influence, e: self.credit(dynamics, influence, dynamics.flat(e)))(influence, e)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
@@ -58,6 +59,10 @@ class Optimal(GatedEstimator):
             self.require_whole("length", 2)
         if self.keeps is not None:
             self.require("keeps", "numbers above 0 and at most 1", lambda keeps: (keeps > 0) & (keeps <= 1))
+            if self.length is not None:
+                raise ValueError("optimal: length, keeps: give one of the two; with keeps nothing is left to estimate")
+            if not isinstance(self.keeps, jax.core.Tracer):
+                object.__setattr__(self, "keeps", tuple(np.asarray(self.keeps, float).tolist()))
 
     @property
     def constants(self):
@@ -69,6 +74,10 @@ class Optimal(GatedEstimator):
             return state
         return Costs(state, jnp.zeros(self.length), jnp.zeros((), int))
 
+    def restart(self, model, params, carry, batch_size, key):
+        state = model.initial_state(params, batch_size)
+        return state if self.length is None else carry._replace(state=state)
+
     def given_keeps(self, length):
         """The probabilities without an estimate of costs: as given, or the same everywhere."""
         keeps = jnp.full(length, self.keep) if self.keeps is None else jnp.asarray(self.keeps, float)
@@ -77,9 +86,12 @@ class Optimal(GatedEstimator):
         return keeps
 
     def gates(self, key, length, batch_size):
+        """Those of the first chunk, where the probabilities are estimated."""
         return drawn(self.require_key(key), self.given_keeps(length), batch_size)
 
     def law(self, length):
+        if self.length is not None:
+            return None  # it depends on what was carried
         return Independent(jnp.ones(length), 1 / self.given_keeps(length) - 1)
 
     def chosen(self, carry: Costs) -> Float[Array, "T"]:

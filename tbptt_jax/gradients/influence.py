@@ -16,7 +16,7 @@ from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.gradients.linearize import depends_on
 from tbptt_jax.model import Model, Params
 
-DRAWS = 4  # points at which the structure of a step is looked at
+DRAWS = 32  # points at which the structure of a step is looked at
 
 
 class Step:
@@ -60,7 +60,12 @@ class Dynamics:
 
     @cached_property
     def patterns(self) -> tuple[np.ndarray, np.ndarray]:
-        """Which entries of J `[H, H]` and F `[H, P]` are not zero by the structure of a step, whatever the numbers."""
+        """Which entries of J `[H, H]` and F `[H, P]` are not zero by the structure of a step, whatever the numbers.
+
+        Inputs that are no floats cannot be drawn: a model that looks up a table by them counts as dense.
+        """
+        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(self.example)):
+            return np.ones((self.hidden, self.hidden), bool), np.ones((self.hidden, self.weights), bool)
         return patterns(self.model, self.all_params, *self.example)
 
     def at(self, state: PyTree, x: PyTree) -> Step:
@@ -102,20 +107,18 @@ def moving_leaves(model, params, state, x) -> list[bool]:
 
 
 def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np.ndarray, np.ndarray]:
-    """As `Dynamics.patterns`, from the matrices at a few random points, while the program is being traced."""
+    """As `Dynamics.patterns`, from the matrices at random points, while the program is being traced.
+
+    A unit that is silent at all of them would be taken for one that has no connections.
+    """
 
     def drawn(key, tree):
-        """Random numbers in the places of floats, small so that nothing saturates, and zeros in the others."""
+        """Random numbers, small so that nothing saturates."""
         leaves, structure = jax.tree.flatten(tree)
         keys = jax.random.split(key, len(leaves) + 1)
         return jax.tree.unflatten(
             structure,
-            [
-                0.3 * jax.random.normal(k, leaf.shape)
-                if jnp.issubdtype(leaf.dtype, jnp.floating)
-                else jnp.zeros(leaf.shape, leaf.dtype)
-                for k, leaf in zip(keys, leaves)
-            ],
+            [(0.3 * jax.random.normal(k, leaf.shape)).astype(leaf.dtype) for k, leaf in zip(keys, leaves)],
         )
 
     shapes = jax.eval_shape(lambda tree: tree, (params, state, x))
@@ -126,6 +129,6 @@ def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np
             step = Dynamics(model, params, state, x).at(state, x)
             return step.jacobian() != 0, step.direct() != 0
 
-        seen = [jax.jit(matrices)(key) for key in jax.random.split(jax.random.key(0), DRAWS)]
-    jacobian, direct = (np.any([np.asarray(part) for part in parts], axis=0) for parts in zip(*seen))
+        seen = jax.jit(lambda keys: jax.lax.map(matrices, keys))(jax.random.split(jax.random.key(0), DRAWS))
+    jacobian, direct = (np.logical_or.reduce(np.asarray(part)) for part in seen)
     return jacobian, direct

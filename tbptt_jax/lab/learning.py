@@ -1,5 +1,6 @@
 """Rows of what was learned: what experiments that train have in common."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,22 +50,26 @@ def learning_rows(history: History, learning_rates: Sequence[float], **more: Any
     return rows
 
 
-def in_a_stream(est: Estimator, task: Task, tau: int | None, chunk: int) -> tuple[Estimator, Task, float]:
+def in_a_stream(est: Estimator, task: Task, chunk: int) -> tuple[Estimator, Task, float]:
     """How an estimator is trained on a stream: with what, in which chunks, and how many steps an update takes.
 
     Segments are the textbook's truncation, chunks of τ steps with one update each. artbp makes one update a random
-    segment, of 4 τ steps at most: the same memory on average. All others make one every `chunk` steps.
+    segment, of 4 times its mean length at most, where the credit of a longer one is lost: the same memory on average.
+    All others make one every `chunk` steps.
     """
-    if isinstance(est, Segment) and tau:
-        return Full(), replace(task, length=tau), float(tau)  # type: ignore[call-arg]
-    if isinstance(est, ARTBP) and tau:
-        longest = min(chunk, 4 * tau)
+    if isinstance(est, Segment) and est.offset == 0:
+        return Full(), replace(task, length=int(est.tau)), float(est.tau)  # type: ignore[call-arg]
+    if isinstance(est, ARTBP):
+        longest = min(chunk, math.ceil(4 * est.length))
         return est, replace(task, length=longest), float(mean_length(est.law(longest)))  # type: ignore[call-arg]
     return est, replace(task, length=chunk), float(chunk)  # type: ignore[call-arg]
 
 
 def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out") -> pl.DataFrame:
-    """The rows at the learning rate whose mean of a column over seeds is the smallest, in each group."""
-    means = table.group_by([*group, "learning_rate"]).agg(pl.col(by).mean().alias("mean"))
-    best = means.sort("mean").group_by(group, maintain_order=True).first().drop("mean")
+    """The rows at the learning rate whose mean of a column over seeds is the smallest, in each group; one at which runs
+    diverged only where no other is left."""
+    means = table.group_by([*group, "learning_rate"]).agg(
+        pl.col(by).mean().alias("mean"), (pl.col("diverged_at") >= 0).any().alias("diverged")
+    )
+    best = means.sort("diverged", "mean").group_by(group, maintain_order=True).first().drop("mean", "diverged")
     return table.join(best, on=[*group, "learning_rate"], nulls_equal=True)

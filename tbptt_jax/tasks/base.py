@@ -16,6 +16,7 @@ from tbptt_jax.model import Batch, Model, rnn
 from tbptt_jax.named import Named
 
 Source = PyTree
+HELD_OUT_BATCHES = 32
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Task(Named, ABC):
         """Fresh sequences, from their beginning."""
 
     def held_out(self, key: Array) -> Batch:
-        """Fresh sequences to evaluate on: other data than the training's, where data are given and not drawn."""
-        return self.batch(key)
+        """Fresh sequences to evaluate on, as many as in 32 batches; other data than the training's, where data are
+        given and not drawn."""
+        batches = jax.vmap(self.batch, out_axes=1)(jax.random.split(key, HELD_OUT_BATCHES))
+        return jax.tree.map(lambda leaf: leaf.reshape(leaf.shape[0], -1, *leaf.shape[3:]), batches)
 
     def start(self, key: Array) -> Source:
         """Where training starts to read."""

@@ -63,6 +63,9 @@ class InfluenceBalancing(Task):
         counted = (jnp.arange(self.length)[:, None] >= self.skipped).astype(float)
         return Batch(jnp.zeros((self.length, 1, 1)), jnp.ones((self.length, 1)), counted)
 
+    def held_out(self, key):
+        return self.batch(key)
+
     def start(self, key):
         return jnp.array(True)
 

@@ -78,6 +78,9 @@ class Lines(Task):
         symbols, targets, _ = jax.vmap(lambda key: self.read(self.begin(key), steps), out_axes=1)(keys)
         return self.as_batch(symbols, targets)
 
+    def held_out(self, key):
+        return self.batch(key)
+
     def as_batch(self, symbols: Int[Array, "T B"], targets: Int[Array, "T B"]) -> Batch:
         return Batch(jax.nn.one_hot(symbols, self.inputs), targets)
 

@@ -1,6 +1,7 @@
 """A training run on disk: leaves of a pytree by flax's serialization, in a file that is there whole or not at all."""
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,15 @@ def load(path: Path, run: str, like: PyTree) -> PyTree | None:
     content = path.read_bytes()
     if hashlib.sha256(content[32:]).digest() != content[:32]:
         path.replace(path.with_name(path.name + ".damaged"))
+        print(f"checkpoint: {path} is damaged; it is set aside, and the training starts anew", file=sys.stderr)
         return None
     saved = serialization.msgpack_restore(content[32:])
     if saved["run"] != run:
         raise ValueError(f"checkpoint: {path} belongs to another run.\n it has  {saved['run']}\n this is {run}")
     leaves, structure = jax.tree.flatten(like)
+    shapes = [(unwrapped(leaf).shape, unwrapped(leaf).dtype) for leaf in leaves]
+    if shapes != [(saved["leaves"][str(i)].shape, saved["leaves"][str(i)].dtype) for i in range(len(saved["leaves"]))]:
+        raise ValueError(f"checkpoint: {path} has other arrays than this run")
     found = [wrapped(saved["leaves"][str(i)], leaf) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(structure, found)
 

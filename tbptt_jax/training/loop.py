@@ -4,6 +4,7 @@ A leg is one compiled program: all its updates, of all runs. The runs are spread
 one device are vectorised together. Between legs the host keeps the history, writes the checkpoint and reports.
 """
 
+import hashlib
 import re
 import sys
 import time
@@ -101,7 +102,10 @@ def train(
     batch_size = sequence_shape(jax.eval_shape(task.batch, key))[1]
     record = Record.empty(len(stops), jax.eval_shape(programs.evaluate, runs))
     words = f"{model}, {est}, {task}, steps {steps}, stops {len(stops)}, rates {rates.tolist()}, keys {key_words(keys)}"
-    words = re.sub(" at 0x[0-9a-f]+", "", words)  # where in memory a function of the model lies
+    if checkpoint is not None:  # the program itself tells optimizers, losses and what is watched apart
+        programs_text = f"{jax.make_jaxpr(programs.leg)(each_rate, runs, 1)}{jax.make_jaxpr(programs.evaluate)(runs)}"
+        words = f"{words}, program {hashlib.sha256(without_addresses(programs_text).encode()).hexdigest()[:12]}"
+        words = without_addresses(words)
     if checkpoint is not None:
         runs, record = checkpoints.load(Path(checkpoint), words, (runs, record)) or (runs, record)
     jax.block_until_ready(programs.leg(each_rate, runs, 0))  # so that the time of compilation is not the updates'
@@ -198,7 +202,9 @@ def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Pro
         return run, bounded(total / updates)
 
     def evaluate_one(batch, run):
-        held_out = bounded(loss(model, run.params, batch).astype(run.loss.dtype))
+        held_out = loss(model, run.params, batch).astype(run.loss.dtype)
+        # a frozen run's parameters may be so large that its loss is not a number; that of any other is not hidden
+        held_out = bounded(jnp.where((run.diverged_at >= 0) & jnp.isnan(held_out), jnp.inf, held_out))
         return held_out, None if watch is None else watch(run.params)
 
     @jax.jit
@@ -218,7 +224,12 @@ def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Pro
 
 def bounded(value):
     """A loss that is too large for its floating point, as the largest number."""
-    return jnp.nan_to_num(value, nan=jnp.inf)
+    return jnp.minimum(value, jnp.finfo(value.dtype).max)
+
+
+def without_addresses(text: str) -> str:
+    """What is printed of a function, without the place in memory where it lies this time."""
+    return re.sub(" at 0x[0-9a-f]+", "", text)
 
 
 def key_words(keys) -> str:

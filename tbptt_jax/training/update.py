@@ -47,7 +47,8 @@ def begin(model: Model, est: Estimator, task: Task, optimizer: optax.GradientTra
     none = jnp.array(0)
     run = Run(params, optimizer.init(params), carry, source, key, none, none, none * 1.0, none - 1)
     # a number of the type that any float or integer takes on would be of another type after an update
-    return jax.tree.map(lambda leaf: leaf.astype(leaf.dtype), run)
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return jax.tree.map(lambda leaf: leaf if is_key(leaf) else leaf.astype(leaf.dtype), run)
 
 
 def update(model: Model, est: Estimator, task: Task, optimizer: optax.GradientTransformation, run: Run) -> Run:
@@ -67,7 +68,7 @@ def estimated(model, est, task, run, carry_key, estimate_key) -> tuple[Estimate,
     """The estimate, what is carried on, where to read on, and how many steps were read."""
 
     def on_from(fresh, batch_size):
-        return select(fresh, est.init(model, run.params, batch_size, carry_key), run.carry)
+        return select(fresh, est.restart(model, run.params, run.carry, batch_size, carry_key), run.carry)
 
     law = segment_law(est, task)
     if law is None:
@@ -93,7 +94,13 @@ def estimated(model, est, task, run, carry_key, estimate_key) -> tuple[Estimate,
 def segment_law(est: Estimator, task: Task) -> Renewal | None:
     """How an estimator cuts a stream into random segments, if it does."""
     law = est.law(task.length) if task.streams and isinstance(est, GatedEstimator) else None  # type: ignore[attr-defined]
-    return law if isinstance(law, Renewal) else None
+    if not isinstance(law, Renewal):
+        return None
+    if not hasattr(est, "shared"):
+        raise ValueError(
+            f"{est.name}: a field `shared` is needed, by which a batch is cut into the same random segments"
+        )
+    return law
 
 
 def first_cut(gates: Array) -> Array:
