@@ -1,0 +1,117 @@
+"""Rows of what was learned, and the experiments that are committed: their verdicts follow from their tables."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import polars as pl
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.lab.experiment import Experiment, find_experiments, load_experiment
+from tbptt_jax.lab.grid import canonical, cells, parse_setting
+from tbptt_jax.lab.learning import at_best_rate, learning_rows
+from tbptt_jax.lab.run import checkpoint, run
+from tbptt_jax.lab.store import Store
+
+ROOT = Path(__file__).parent.parent.parent
+EXPERIMENTS = find_experiments(ROOT / "experiments")
+
+
+def test_rows_are_the_history_by_rate_and_seed():
+    task = tb.Recall(distance=2, batch_size=2)
+    history = tb.train(
+        task.model("tanh", 2),
+        tb.Full(),
+        task,
+        optax.sgd,
+        steps=4,
+        key=jax.random.key(0),
+        evaluations=2,
+        seeds=2,
+        learning_rates=[0.1, 1.0],
+    )
+    rows = learning_rows(history, [0.1, 1.0], floor=0.5, norm=np.arange(4.0).reshape(2, 2))
+    assert [(row["learning_rate"], row["replica"], row["norm"]) for row in rows] == [
+        (0.1, 0, 0),
+        (0.1, 1, 1),
+        (1.0, 0, 2),
+        (1.0, 1, 3),
+    ]
+    assert rows[3]["held_out"] == history.held_out[1, 1, -1] and np.array_equal(
+        rows[3]["curve_loss"], history.loss[1, 1]
+    )
+    assert rows[0]["seen"] == 4 * 3 * 2 and rows[0]["updates"] == 4 and rows[0]["floor"] == 0.5
+    assert type(rows[0]["norm"]) is float and type(rows[0]["diverged_at"]) is int
+
+
+def test_the_best_rate_is_that_of_the_smallest_mean_where_nothing_diverged():
+    table = pl.DataFrame(
+        {
+            "estimator": ["a"] * 4 + ["b"] * 2,
+            "tau": [None] * 4 + [2, 2],
+            "learning_rate": [0.1, 0.1, 1.0, 1.0, 0.1, 1.0],
+            "held_out": [1.0, 9.0, 4.0, 5.0, 1.0, 2.0],
+            "diverged_at": [-1] * 4 + [7, -1],
+        }
+    )
+    best = at_best_rate(table, ["estimator", "tau"]).drop("diverged_at")
+    assert sorted(best.rows()) == [("a", None, 1.0, 4.0), ("a", None, 1.0, 5.0), ("b", 2, 1.0, 2.0)]
+
+
+def test_tasks_are_written_in_one_way_and_commas_inside_parentheses_belong_to_them():
+    assert parse_setting("task=copy(length=8,longest=5),adding") == ("task", ["copy(length=8,longest=5)", "adding"])
+    assert parse_setting("tau=4,16") == ("tau", [4, 16])
+    assert canonical({"task": " copy( longest=10, length=8)"})["task"] == "copy(length=8)"
+    assert canonical({"task": "mine.py:Mine(x=1)"})["task"] == "mine.py:Mine(x=1)"
+    with pytest.raises(ValueError, match=r"task: unknown name 'copi'. Did you mean copy"):
+        canonical({"task": "copi"})
+
+
+def test_a_killed_cell_finds_its_checkpoint_again_and_a_finished_one_leaves_nothing(tmp_path):
+    seen = []
+
+    def measure(config, key):
+        path = checkpoint("state")
+        seen.append(path.exists())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half way")
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return [{"x": 1}]
+
+    experiment = Experiment("killed", "nowhere", {"smoke": {"x": 1}}, measure)
+    store = Store(tmp_path)
+    store.require_writable()
+    for _ in range(2):
+        try:
+            run(experiment, cells(experiment, "smoke"), store)
+        except KeyboardInterrupt:
+            continue
+    assert seen == [False, True]
+    assert not list((tmp_path / "cells" / ".scratch").iterdir())
+    assert checkpoint("state") is None
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_is_whole(name):
+    experiment = load_experiment(str(EXPERIMENTS[name]))
+    assert experiment.name == name and experiment.summary and experiment.claims and experiment.plot
+    assert set(experiment.axes) == {"smoke", "default", "paper"}
+    for scale in experiment.axes:
+        assert cells(experiment, scale)
+    for claim in experiment.claims:
+        assert claim.source and claim.verdict(pl.DataFrame()).outcome == "undecided"
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in sorted(ROOT.glob("results/*/claims.json"))])
+def test_the_committed_verdicts_follow_from_the_committed_table(name):
+    # not `load_results`, which prefers the cells that this machine may have
+    table = pl.read_csv(ROOT / "results" / name / "rows.csv", infer_schema_length=None)
+    committed = json.loads((ROOT / "results" / name / "claims.json").read_text())
+    experiment = load_experiment(str(EXPERIMENTS[name]))
+    assert [claim.sentence for claim in experiment.claims] == [row["claim"] for row in committed]
+    for claim, row in zip(experiment.claims, committed):
+        assert claim.verdict(table).outcome == row["outcome"], claim.sentence
