@@ -36,7 +36,8 @@ def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | floa
         value, slopes = jax.value_and_grad(variance)(1 / keeps - 1)
         best, least = jnp.where(value < least, keeps, best), jnp.minimum(value, least)
         wanted = best_keeps(jnp.sqrt(jnp.maximum(slopes, 0)), keep)
-        return (jnp.exp(DAMPING * jnp.log(wanted) + (1 - DAMPING) * jnp.log(keeps)), best, least), None
+        between = jnp.exp(DAMPING * jnp.log(wanted) + (1 - DAMPING) * jnp.log(keeps))
+        return (best_keeps(between, keep), best, least), None
 
     start = jnp.full(length, keep).at[0].set(1.0)
     (_, best, _), _ = lax.scan(turn, (start, start, jnp.inf), length=TURNS)
