@@ -117,7 +117,7 @@ experiment = Experiment(
     summary="who learns what truncation cannot see: recall and number agreement over a distance",
     axes={
         "smoke": AXES | {"task": "recall(distance=5)", "cell": "tanh", "tau": [2, 8], "updates": 400, "seeds": 2},
-        "default": AXES | {"updates": 2000, "seeds": 4},
+        "default": AXES | {"cell": "tanh", "updates": 2000, "seeds": 4},
         "paper": AXES
         | {
             "task": [f"{name}(distance={d})" for name in ("recall", "agreement") for d in (5, 20, 50, 100)],

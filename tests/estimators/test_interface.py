@@ -61,9 +61,15 @@ def test_text_shows_what_differs_from_the_defaults():
     assert tb.make_estimator("segment(8, 'random')") == tb.Segment(8, "random")
 
 
-@pytest.mark.parametrize("est", {type(est): est for est in EXAMPLES}.values(), ids=str)
+# one example a class; of those that promise nothing of their mean, one a family
+HELD = {
+    type(est): est for est in EXAMPLES if est.unbiased != "never" or isinstance(est, tb.Segment | tb.SnAp | tb.Adaptive)
+}
+
+
+@pytest.mark.parametrize("est", HELD.values(), ids=str)
 def test_every_estimator_keeps_the_contract(est, monkeypatch):
-    monkeypatch.setattr(contract, "SAMPLES", 2**13)  # fewer than `tbptt check` draws: there are exact proofs besides
+    monkeypatch.setattr(contract, "SAMPLES", 2**11)  # fewer than `tbptt check` draws: there are exact proofs besides
     broken = [finding for finding in check(est) if finding.held is False]
     assert not broken
 

@@ -22,7 +22,13 @@ from tests.problems import (
 
 @pytest.mark.parametrize("model", MODELS)
 def test_windows_see_their_lags(model):
-    windows = estimates(model, [tb.Window(tau) for tau in range(1, LENGTH)])
+    rnn, params, batch = problem(model)
+    gradient = jax.jit(jax.vmap(lambda est: tb.gradient(est, rnn, params, batch)))
+    stacked = gradient(tb.Window(jnp.arange(1, LENGTH)))
+    windows = [jax.tree.map(lambda leaf, i=i: leaf[i], stacked) for i in range(LENGTH - 1)]
+    if model == "tanh":  # as constants of the program, too
+        constants = estimates(model, [tb.Window(tau) for tau in range(1, LENGTH)])
+        assert all(distance(a, b) < 1e-12 for a, b in zip(windows, constants))
     for tau, window in enumerate(windows, start=1):
         expected = total(gradients_by_lag(model)[:tau])
         assert distance(window, expected) < 1e-12
@@ -49,9 +55,9 @@ def test_overlapping_blocks_see_between_k1_minus_k2_and_k1_minus_1_steps_back(mo
     assert distance(blocks, gradient_looking_back(model, lambda t: t % 2 + 2)) < 1e-12
 
 
-EXACT = [tb.Randomized(1), tb.Geometric(1), tb.Segment(LENGTH), tb.Segment(1000, 999), tb.Window(LENGTH)]
-EXACT += [tb.Buffered(LENGTH, 1), tb.Buffered(10**6, 2)]
+EXACT = [tb.Randomized(1), tb.Segment(LENGTH), tb.Window(LENGTH), tb.Buffered(LENGTH, 1)]
 LONGER = [tb.Full(), tb.Segment(10**6), tb.Window(10**6), tb.Buffered(LENGTH, LENGTH), tb.Buffered(10**6, 10**6)]
+LONGER += [tb.Geometric(1), tb.Segment(1000, 999), tb.Buffered(10**6, 2)]
 
 
 @pytest.mark.parametrize("model", MODELS)
