@@ -98,7 +98,16 @@ def recalled(table):
 UORO = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"
 AXES = {
     "task": ["a_n_b_n(most=8)", "brackets()"],
-    "estimator": ["full()", "segment", "artbp", "snap()", "uoro()", "kf_rtrl()", "rflo()", "pes(particles=16)"],
+    "estimator": [
+        "full()",
+        "segment",
+        "artbp",
+        "snap()",
+        "uoro()",
+        "kf_rtrl()",
+        "rflo()",
+        "pes(particles=16, chunks=8)",
+    ],
     "tau": [2, 4, 16],
     "cell": "lstm",
     "hidden": 24,

@@ -70,45 +70,54 @@ def curve(table, kind, name):
 
 
 def said(rows):
-    return " → ".join(f"{value:.3g}" for value in rows["variance"])
+    return " → ".join(f"{value:.3g} ± {error:.1g}" for value, error in rows.select("variance", "error").iter_rows())
+
+
+def falls(rows, sign):
+    """Whether the variance falls (+1) or rises (−1) from the shortest unroll to the longest, beyond both intervals."""
+    first, last, errors = rows["variance"][0], rows["variance"][-1], rows["error"][0] + rows["error"][-1]
+    figure = f"variance / ‖g‖² for unrolls of {', '.join(map(str, rows['unroll']))}: {said(rows)}"
+    if abs(first - last) <= errors:
+        return Verdict("undecided", figure)
+    return Verdict("reproduced" if sign * (first - last) > 0 else "not reproduced", figure)
 
 
 def pes_on_random_text(table):
-    rows = curve(table, "random", "pes")
-    figure = f"variance / ‖g‖² for unrolls of {', '.join(map(str, rows['unroll']))}: {said(rows)}"
-    return Verdict("reproduced" if rows["variance"][0] > rows["variance"][-1] else "not reproduced", figure)
+    return falls(curve(table, "random", "pes"), 1)
 
 
 def pes_on_a_constant_stream(table):
-    rows = curve(table, "constant", "pes")
-    figure = f"variance / ‖g‖² for unrolls of {', '.join(map(str, rows['unroll']))}: {said(rows)}"
-    return Verdict("reproduced" if rows["variance"][0] < rows["variance"][-1] else "not reproduced", figure)
+    return falls(curve(table, "constant", "pes"), -1)
 
 
 def nres_has_less(table):
-    found, better, count = [], 0, 0
+    found, less, more, count = [], 0, 0, 0
     for kind in ("random", "constant"):
         pes, nres = curve(table, kind, "pes"), curve(table, kind, "nres")
         both = pes.join(nres, on="unroll", suffix="_nres").sort("unroll").filter(pl.col("unroll") < pl.col("steps"))
-        better += both.filter(pl.col("variance_nres") < pl.col("variance")).height
+        errors, apart = pl.col("error") + pl.col("error_nres"), pl.col("variance") - pl.col("variance_nres")
+        less += both.filter(apart > errors).height
+        more += both.filter(apart < -errors).height
         count += both.height
         found.append(f"{kind}: nres {said(nres)}, pes {said(pes)}")
-    return Verdict(
-        "reproduced" if better == count else "not reproduced", f"less in {better} of {count}; {'; '.join(found)}"
-    )
+    figure = f"less in {less} of {count}, more in {more}, beyond both intervals; {'; '.join(found)}"
+    outcome = "not reproduced" if more else "reproduced" if less >= 0.9 * count else "undecided"
+    return Verdict(outcome, figure)
 
 
 def truncated_es_is_biased(table):
+    """A bias is seen where its square is beyond 5 times the noise that it has without one."""
     rows = table.filter(pl.col("unroll") < pl.col("steps"))
+    seen = pl.col("squared_bias") > 5 * pl.col("bias_noise")
     biased = rows.filter(pl.col("estimator").str.starts_with("truncated_es"))
     fair = rows.filter(pl.col("estimator").str.contains("^(pes|nres)"))
-    clear = biased.filter(pl.col("squared_bias") > 5 * pl.col("bias_noise")).height
-    wrong = fair.filter(pl.col("squared_bias") > 5 * pl.col("bias_noise")).height
+    clear, wrong = biased.filter(seen).height, fair.filter(seen).height
     figure = (
         f"bias² beyond 5 times its noise: truncated_es in {clear} of {biased.height}, pes and nres in {wrong} of "
-        f"{fair.height}"
+        f"{fair.height}, whose noise is {fair['bias_noise'].median():.2g} ‖g‖² in the middle"
     )
-    return Verdict("reproduced" if clear == biased.height and not wrong else "not reproduced", figure)
+    good = clear >= 0.75 * biased.height and not wrong
+    return Verdict("not reproduced" if wrong else "reproduced" if good else "undecided", figure)
 
 
 VICOL = "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies"
@@ -120,9 +129,9 @@ experiment = Experiment(
     source=VICOL,
     summary="the variance of ES, PES and NRES against the length of their unrolls",
     axes={
-        "smoke": AXES | {"unroll": [1, 4, 16, 64], "steps": 64, "samples": 1024},
-        "default": AXES | {"unroll": [1, 2, 4, 8, 16, 32, 64, 128], "steps": 128, "samples": 4096},
-        "paper": AXES | {"unroll": [1, 10, 100, 1000], "steps": 1000, "samples": 16384},
+        "smoke": AXES | {"unroll": [1, 4, 16, 64], "steps": 64, "samples": 2**12},
+        "default": AXES | {"unroll": [1, 2, 4, 8, 16, 32, 64, 128], "steps": 128, "samples": 2**14},
+        "paper": AXES | {"unroll": [1, 10, 100, 1000], "steps": 1000, "samples": 2**18},
     },
     measure=measure,
     plot=draw,

@@ -30,8 +30,8 @@ from jaxtyping import Array, Float, PyTree
 from scipy.special import stdtrit
 
 from tbptt_jax.devices import over_devices
-from tbptt_jax.estimators.base import Estimator, gradient
-from tbptt_jax.model import Batch, Model, Params, loss
+from tbptt_jax.estimators.base import Estimator, settled
+from tbptt_jax.model import Batch, Model, Params, loss, sequence_shape
 
 GROUPS = 32
 
@@ -64,23 +64,26 @@ def measure(
     *,
     level: float = 0.95,
     exact: PyTree | None = None,
+    warmup: int = 0,
     at_once: int = 16,
 ) -> Measurement:
     """Measure an estimator on one batch of fresh sequences, against the full gradient unless `exact` is another.
 
-    `samples` is a multiple of 32, at least 64. `at_once` of them are vectorised together. Compiled once for all numbers
-    of samples and all numbers of the estimator; the groups are spread over the local devices, as
-    many of them as divide 32.
+    `samples` is a multiple of 32, at least 64. An estimator that learns from chunk to chunk has seen the batch `warmup`
+    times before. `at_once` samples are vectorised together. Compiled once for all numbers of samples and all numbers of
+    the estimator; the groups are spread over the local devices, as many of them as divide 32.
     """
     if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
         raise ValueError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
     if not isinstance(at_once, int) or at_once < 1:
         raise ValueError(f"at_once: a whole number of at least 1 is needed, got {at_once!r}")
+    if not isinstance(warmup, int) or warmup < 0:
+        raise ValueError(f"warmup: a whole number of at least 0 is needed, got {warmup!r}")
     if not 0 < level < 1:
         raise ValueError(f"level: a number between 0 and 1 is needed, got {level!r}")
     if exact is None:
         exact = exact_gradient(model, params, batch)
-    sums, pilot = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, at_once)
+    sums, pilot = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, warmup, at_once)
     return summarize(sums, pilot, ravel_pytree(exact)[0], samples, student_quantile(level))
 
 
@@ -102,26 +105,30 @@ class GroupSums(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("model", "at_once"))
-def draw_groups(est, model, params, batch, key, per_group, exact, at_once) -> tuple[GroupSums, Array]:
+def draw_groups(est, model, params, batch, key, per_group, exact, warmup, at_once) -> tuple[GroupSums, Array]:
     flat_exact = ravel_pytree(exact)[0]
     exact_norm = jnp.linalg.norm(flat_exact)
 
-    def draw(est, params, batch, key, index):
-        return ravel_pytree(gradient(est, model, params, batch, jax.random.fold_in(key, index)))[0]
+    carry = settled(est, model, params, batch, jax.random.fold_in(key, 2**32 - 1), warmup)  # no sample's number
 
-    pilot = draw(est, params, batch, key, 0) - flat_exact
+    def draw(est, params, carry, batch, key, index):
+        init_key, key = jax.random.split(jax.random.fold_in(key, index))
+        start = est.restart(model, params, carry, sequence_shape(batch)[1], init_key)
+        return ravel_pytree(est(model, params, start, batch, key)[0].grads)[0]
 
-    def one(est, params, batch, key, index):
-        g = draw(est, params, batch, key, index)
+    pilot = draw(est, params, carry, batch, key, 0) - flat_exact
+
+    def one(est, params, carry, batch, key, index):
+        g = draw(est, params, carry, batch, key, index)
         d = g - flat_exact
         a = d - pilot
         return GroupSums(a, a @ a, d @ d, g @ flat_exact / (jnp.linalg.norm(g) * exact_norm))
 
-    def group(est, params, batch, key, per_group, number):
+    def group(est, params, carry, batch, key, per_group, number):
         def more(state):
             done, sums = state
             index = done + jnp.arange(at_once)
-            drawn = jax.vmap(partial(one, est, params, batch, key))(number * per_group + index)
+            drawn = jax.vmap(partial(one, est, params, carry, batch, key))(number * per_group + index)
             fresh = index < per_group
             drawn = jax.tree.map(lambda leaf: jnp.where(fresh.reshape(-1, *[1] * (leaf.ndim - 1)), leaf, 0), drawn)
             return done + at_once, jax.tree.map(lambda total, leaf: total + leaf.sum(0), sums, drawn)
@@ -132,7 +139,7 @@ def draw_groups(est, model, params, batch, key, per_group, exact, at_once) -> tu
     def groups(whole, numbers):
         return lax.map(partial(group, *whole), numbers)
 
-    return over_devices(groups, (est, params, batch, key, per_group), jnp.arange(GROUPS)), pilot
+    return over_devices(groups, (est, params, carry, batch, key, per_group), jnp.arange(GROUPS)), pilot
 
 
 @partial(jax.jit, static_argnames="samples")

@@ -10,8 +10,10 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.estimators.running import running_mean
 from tbptt_jax.estimators.window import Window
 from tbptt_jax.gradients.lags import earlier, pullback, unroll
+from tbptt_jax.model import Batch, sequence_shape
 
 FITS = ("least squares", "quantile", "max")
 
@@ -28,11 +30,13 @@ class Choice(NamedTuple):
 
 
 class Norms(NamedTuple):
-    """What is streamed: φ_k = ‖G_k‖ and ‖Σ_{i≤k} G_i‖ (with the readout's part), running means over `chunks` chunks."""
+    """What is streamed, as running means over `chunks` chunks: φ_k = ‖G_k‖, ‖Σ_{i≤k} G_i‖ (with the readout's part),
+    and, for k up to K, the share of the losses that have k steps before them in the chunk."""
 
     state: PyTree
     lag: Float[Array, "K"]
     prefix: Float[Array, "K"]
+    share: Float[Array, "K+1"]
     chunks: Array
 
 
@@ -40,10 +44,13 @@ class Norms(NamedTuple):
 class Adaptive(Estimator):
     """The smallest window whose relative bias is expected to be below delta.
 
-    φ_k = ‖G_k‖ is measured for the lags below `longest`, as a running mean over chunks, and beyond it is assumed to
-    fall as φ β^k, β fitted on the log-norms of the upper half of them by least squares, or as the 95% "quantile" or the
-    "max" of the slopes. With E(τ) = Σ_{k≥τ} φ_k, the relative bias is at most E(τ) / (‖g_τ‖ − E(τ)): the smallest τ in
-    `shortest`..`longest` where that is below delta is chosen. If β is not below 1, nothing is known: τ is `longest`.
+    φ_k = ‖G_k‖ is measured for the lags below `longest`, as a running mean over chunks. Beyond it, the credit of a loss
+    is assumed to fall by β a lag, fitted on log(φ_k / share of the losses that have k steps before them) in the upper
+    half of the lags by least squares, or as the 95% "quantile" or the "max" of the slopes. With E(τ) = Σ_{k≥τ} φ_k, the
+    relative bias is at most E(τ) / (‖g_τ‖ − E(τ)): the smallest τ in `shortest`..`longest` where that is below delta is
+    chosen. If β is not below 1, nothing is known, and τ is `longest`.
+
+    Where credit first fades fast and then slowly, and `longest` sees only the first, the bias is larger than expected.
     """
 
     delta: Real
@@ -65,24 +72,28 @@ class Adaptive(Estimator):
 
     def init(self, model, params, batch_size, key):
         nothing = jnp.zeros(self.longest)
-        return Norms(model.initial_state(params, batch_size), nothing, nothing, jnp.zeros((), int))
+        state = model.initial_state(params, batch_size)
+        return Norms(state, nothing, nothing, jnp.zeros(self.longest + 1), jnp.zeros((), int))
 
     def restart(self, model, params, carry, batch_size, key):
         return carry._replace(state=model.initial_state(params, batch_size))
 
     def __call__(self, model, params, carry, batch, key):
-        lag, prefix = self.measured(model, params, carry.state, batch)
-        old = jnp.where(carry.chunks > 0, self.memory, 0.0)
-        mean_lag, mean_prefix = old * carry.lag + (1 - old) * lag, old * carry.prefix + (1 - old) * prefix
-        norms = carry._replace(lag=mean_lag, prefix=mean_prefix, chunks=carry.chunks + 1)
+        measured = self.measured(model, params, carry.state, batch)
+        before = carry.lag, carry.prefix, carry.share
+        lag, prefix, share = running_mean(before, measured, carry.chunks, self.memory)
+        norms = Norms(carry.state, lag, prefix, share, carry.chunks + 1)
         tau = self.choice(norms).tau
         estimate, state = Window(tau)(model, params, carry.state, batch, None)
         return estimate, norms._replace(state=state)
 
     def choice(self, carry: Norms) -> Choice:
         """What the norms that were seen make of delta: the τ of the latest chunk."""
-        decay = self.decay(carry.lag)
-        beyond = jnp.where(decay < 1, carry.lag[-1] * decay / (1 - jnp.minimum(decay, 0.999999)), jnp.inf)
+        decay = self.decay(carry)
+        tail = jnp.where(decay < 1, decay / (1 - jnp.minimum(decay, 0.999999)), jnp.inf)
+        # the losses that have more steps before them than were looked at; where there are none, nothing is beyond
+        beyond = carry.share[-1] / jnp.where(carry.share[-2] > 0, carry.share[-2], 1)
+        beyond = jnp.where(beyond > 0, carry.lag[-1] * beyond * tail, 0.0)
         left_out = jnp.cumsum(carry.lag[::-1])[::-1] - carry.lag + beyond  # by τ = 1..longest
         known = carry.prefix - left_out
         bias = jnp.where(known > 0, left_out / jnp.where(known > 0, known, 1), jnp.inf)
@@ -90,20 +101,22 @@ class Adaptive(Estimator):
         tau = jnp.where(jnp.any(small), jnp.argmax(small) + 1, self.longest)
         return Choice(tau, bias[tau - 1], decay)
 
-    def decay(self, norms: Float[Array, "K"]) -> Array:
-        """β: the factor from lag to lag in the upper half of the lags; 0 where they have vanished."""
-        first = self.longest // 2
-        logs = jnp.log(jnp.maximum(norms[first:], jnp.finfo(norms.dtype).tiny))
+    def decay(self, carry: Norms) -> Array:
+        """β: the factor from lag to lag in the upper half of the lags that there are; 0 where they have vanished."""
+        share, lag = carry.share[:-1], carry.lag
+        there = (share > 0) & (lag > 0)
+        upper = there & (jnp.arange(self.longest) >= jnp.sum(there) // 2)
+        logs = jnp.log(jnp.where(upper, lag, 1)) - jnp.log(jnp.where(upper, share, 1))
         if self.fit == "least squares":
-            x = jnp.arange(len(logs)) - (len(logs) - 1) / 2
-            slope = x @ logs / (x @ x)
+            k = jnp.arange(self.longest) - jnp.sum(upper * jnp.arange(self.longest)) / jnp.sum(upper)
+            slope = jnp.sum(upper * k * logs) / jnp.sum(upper * k**2)
         else:
-            slopes = jnp.diff(logs)
-            slope = jnp.max(slopes) if self.fit == "max" else jnp.quantile(slopes, 0.95)
-        return jnp.where(norms[first] > 0, jnp.exp(slope), 0.0)
+            slopes = jnp.where(upper[1:] & upper[:-1], jnp.diff(logs), jnp.nan)
+            slope = jnp.nanquantile(slopes, 1.0 if self.fit == "max" else 0.95)
+        return jnp.where(jnp.sum(upper) > 1, jnp.exp(slope), 0.0)
 
-    def measured(self, model, params, state, batch) -> tuple[Array, Array]:
-        """‖G_k‖ and ‖Σ_{i≤k} G_i‖ of a chunk."""
+    def measured(self, model, params, state, batch) -> tuple[Array, Array, Array]:
+        """‖G_k‖ and ‖Σ_{i≤k} G_i‖ of a chunk, and the shares of its losses."""
         run = unroll(model, params, batch, state)
         pull = pullback(model, params, batch.inputs, run.before)
 
@@ -114,7 +127,16 @@ class Adaptive(Estimator):
             return (earlier(passed), total), (norm(gradient), norm(total))
 
         _, (lag, prefix) = lax.scan(one_lag, (run.own_credit, run.readout), length=self.longest)
-        return lag, prefix
+        return lag, prefix, shares(batch, self.longest + 1)
+
+
+def shares(batch: Batch, lags: int) -> Float[Array, "lags"]:
+    """For each lag, the part of the losses' weight that lies on steps with so many steps before them."""
+    length, _ = sequence_shape(batch)
+    weights = jnp.ones(length) if batch.weights is None else jnp.sum(batch.weights, axis=1)
+    total = jnp.sum(weights)
+    later = jnp.cumsum(weights[::-1])[::-1] / jnp.where(total > 0, total, 1)  # at step k and after
+    return jnp.concatenate([later, jnp.zeros(lags)])[:lags]
 
 
 def norm(tree: PyTree) -> Array:

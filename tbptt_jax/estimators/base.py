@@ -14,7 +14,7 @@ import jax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.laws import Fixed, Law
-from tbptt_jax.estimators.pytree import register
+from tbptt_jax.estimators.pytree import Whole, register
 from tbptt_jax.gradients.cuts import Cut, Gates, Lags
 from tbptt_jax.gradients.scan import cut_scan
 from tbptt_jax.model import Batch, Model, Params, loss_of_states, sequence_shape
@@ -122,6 +122,22 @@ class WindowedEstimator(Truncation):
 
     def law(self, length):
         return Fixed()
+
+
+def settled(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None, chunks: Whole) -> Carry:
+    """What an estimator carries that has seen a batch so many times, each from its start: one that learns of the model
+    how to estimate (adaptive, optimal) has done so then."""
+    _, batch_size = sequence_shape(batch)
+    init_key, key = (None, None) if key is None else jax.random.split(key)
+    carry = est.init(model, params, batch_size, init_key)
+    if type(est).restart is Estimator.restart:
+        return carry  # nothing that it learns outlives a restart
+
+    def see(i, carry):
+        keys = (None, None) if key is None else jax.random.split(jax.random.fold_in(key, i))
+        return est(model, params, est.restart(model, params, carry, batch_size, keys[0]), batch, keys[1])[1]
+
+    return jax.lax.fori_loop(0, chunks, see, carry)
 
 
 @partial(jax.jit, static_argnames="model")

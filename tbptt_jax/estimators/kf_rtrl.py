@@ -5,14 +5,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from tbptt_jax.cells import SummedLayer
 from tbptt_jax.estimators.influence import InfluenceEstimator
 from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.estimators.uoro import balance
-from tbptt_jax.model import RNN
+from tbptt_jax.gradients.influence import Dynamics
+from tbptt_jax.gradients.summed import as_parameters, summed_cell, units
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class KFRTRL(InfluenceEstimator):
         self.require("epsilon", "a number above 0", lambda epsilon: epsilon > 0)
 
     def start(self, dynamics):
-        cell = summed_cell(dynamics.model)
+        cell = summed(dynamics)
         sums, inputs = cell.blocks * cell.hidden, cell.inputs + cell.hidden + cell.bias
         return jnp.zeros(inputs, dynamics.params.dtype), jnp.zeros((dynamics.hidden, sums), dynamics.params.dtype)
 
@@ -43,43 +42,23 @@ class KFRTRL(InfluenceEstimator):
     def advance(self, dynamics, step, influence, noise):
         u, a = influence
         c1, c2 = noise
-        extended, direct = factors(dynamics, step)
+        at = units(dynamics, step)
+        direct = jnp.einsum("sgh,hk->shgk", at.by_sum, jnp.eye(at.by_sum.shape[2], dtype=a.dtype)).reshape(a.shape)
         pushed = jax.vmap(step.push, in_axes=1, out_axes=1)(a)
         p0 = balance(pushed.ravel(), u, self.epsilon)
-        p1 = balance(direct.ravel(), extended, self.epsilon)
-        return c1 * p0 * u + c2 * p1 * extended, c1 * pushed / p0 + c2 * direct / p1
+        p1 = balance(direct.ravel(), at.inputs, self.epsilon)
+        return c1 * p0 * u + c2 * p1 * at.inputs, c1 * pushed / p0 + c2 * direct / p1
 
     def credit(self, dynamics, influence, e):
         u, a = influence
-        return as_parameters(summed_cell(dynamics.model), jnp.outer(e @ a, u))
+        return as_parameters(summed(dynamics), jnp.outer(e @ a, u))
 
 
-def summed_cell(model) -> SummedLayer:
-    if not (isinstance(model, RNN) and isinstance(model.cell, SummedLayer)):
+def summed(dynamics: Dynamics) -> SummedLayer:
+    cell = summed_cell(dynamics)
+    if cell is None:
         raise ValueError(
             "kf_rtrl: a model rnn(cell, ...) of one layer is needed whose cell is linear, tanh or lstm, where the "
-            f"weights act through one sum; got {model}"
+            f"weights act through one sum; got {dynamics.model}"
         )
-    return model.cell
-
-
-def factors(dynamics, step):
-    """(â `[I]`, D `[H, G·H]`) of a step."""
-    cell = summed_cell(dynamics.model)
-    weights = dynamics.with_params(step.params)["cell"]
-    h = cell.output(jax.tree.map(lambda leaf: leaf[None], step.before))[0]
-    extended = jnp.concatenate([step.x, h, *([jnp.ones_like(h[:1])] if cell.bias else [])])
-    summed = step.x @ weights["W_hx"].T + h @ weights["W_hh"].T + (weights["b_h"] if cell.bias else 0)
-
-    def activate(summed):
-        after = cell.activate(jax.tree.map(lambda leaf: leaf[None], step.before), summed[None])
-        return ravel_pytree(after)[0]
-
-    return extended, jax.jacfwd(activate)(summed)
-
-
-def as_parameters(cell, matrix):
-    """A matrix `[G·H, I]` over the sum's inputs as the flattened weights."""
-    parts = np.cumsum([cell.inputs, cell.hidden])
-    w_hx, w_hh, b_h = jnp.split(matrix, parts, axis=1)
-    return ravel_pytree({"W_hx": w_hx, "W_hh": w_hh} | ({"b_h": b_h[:, 0]} if cell.bias else {}))[0]
+    return cell

@@ -1,9 +1,10 @@
 """The best gates: randomized truncation whose cuts are where they cost the least variance.
 
-With gates of mean 1 that are kept with probability p_t (and else cut), the variance is Σ_t v_t c_t, v_t = 1/p_t − 1,
-where c_t, the cost of a cut before step t, is E‖S_{t−1}ᵀ J_tᵀ δ_t‖²: the squared gradient that crosses from step t on
-to the steps before it. For a given expected number of cuts Σ (1 − p_t), the memory that random truncation saves, the
-variance is smallest where p_t is proportional to √c_t, and at most 1 (c_t held, as it depends on the p of later steps).
+Gates of mean 1 that are kept with probability p_t (and else cut) have the variance v_t = 1/p_t − 1, and the estimate is
+A_t + gate_t B_t, where B_t = S_{t−1}ᵀ J_tᵀ δ_t is the gradient that crosses from step t on to the steps before it, with
+S_{t−1} under the gates before step t and δ_t under those after it. So a cut before step t costs c_t = ∂Var/∂v_t =
+E‖B_t‖². For a given expected number of cuts Σ (1 − p_t), the memory that random truncation saves, the variance is
+smallest where p_t is proportional to √c_t, and at most 1; c_t depends on the p of all other steps.
 """
 
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.estimators.base import Estimate, GatedEstimator
 from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.estimators.running import running_mean
 from tbptt_jax.gradients.cuts import Gates
 from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.gradients.scan import cut_scan
@@ -39,28 +41,26 @@ class Costs(NamedTuple):
 class Optimal(GatedEstimator):
     """Randomized truncation with keep probabilities of its own for every step, `keep` on average.
 
-    `keeps` `[T]` are the probabilities, from `exact.optimal_keeps`, say. Or they follow a running estimate of the costs
-    of cuts at the `length` steps of a chunk, which starts with `keep` everywhere: for a random direction v in the space
-    of the parameters, (a_t · δ_t)² with a_t = J_t S_{t−1} v from one jvp and δ_t from the backward pass itself is an
-    unbiased estimate of c_t, for all steps at once. `memory` is how much of the running mean a chunk leaves.
+    They follow a running estimate of the costs of cuts at every step of a chunk, and are `keep` everywhere in the first
+    one: for a random direction v in the space of the parameters, (a_t · δ_t)² with a_t = J_t S_{t−1} v from one gated
+    jvp and δ_t from the backward pass itself is an unbiased estimate of c_t, for all steps at once. `memory` is how
+    much of the running mean a chunk leaves, `longest` the largest number of steps that a chunk may have. Or the
+    probabilities are `keeps` `[T]`, from `exact.optimal_keeps`, say, and nothing is estimated.
     """
 
     keep: Real = 0.9
-    length: int | None = field(default=None, metadata={"static": True})
     keeps: Any = None
     memory: Real = 0.99
+    longest: int = field(default=1024, metadata={"static": True})
     unbiased: ClassVar[str] = "chunk"
     reference: ClassVar[str] = "this package"
 
     def __post_init__(self):
         self.require("keep", f"a number above {FLOOR} and at most 1", lambda keep: (keep > FLOOR) & (keep <= 1))
         self.require("memory", "a number from 0 to below 1", lambda memory: (memory >= 0) & (memory < 1))
-        if self.length is not None:
-            self.require_whole("length", 2)
+        self.require_whole("longest", 2)
         if self.keeps is not None:
             self.require("keeps", "numbers above 0 and at most 1", lambda keeps: (keeps > 0) & (keeps <= 1))
-            if self.length is not None:
-                raise ValueError("optimal: length, keeps: give one of the two; with keeps nothing is left to estimate")
             if not isinstance(self.keeps, jax.core.Tracer):
                 object.__setattr__(self, "keeps", tuple(np.asarray(self.keeps, float).tolist()))
 
@@ -68,18 +68,19 @@ class Optimal(GatedEstimator):
     def constants(self):
         return ("keeps",) if self.keeps is None or isinstance(self.keeps, tuple) else ()
 
+    @classmethod
+    def of_length(cls, tau):
+        return cls(1 - 1 / tau)
+
     def init(self, model, params, batch_size, key):
         state = model.initial_state(params, batch_size)
-        if self.length is None:
-            return state
-        return Costs(state, jnp.zeros(self.length), jnp.zeros((), int))
+        return state if self.keeps is not None else Costs(state, jnp.zeros(self.longest), jnp.zeros((), int))
 
     def restart(self, model, params, carry, batch_size, key):
         state = model.initial_state(params, batch_size)
-        return state if self.length is None else carry._replace(state=state)
+        return state if self.keeps is not None else carry._replace(state=state)
 
     def given_keeps(self, length):
-        """The probabilities without an estimate of costs: as given, or the same everywhere."""
         keeps = jnp.full(length, self.keep) if self.keeps is None else jnp.asarray(self.keeps, float)
         if keeps.shape != (length,):
             raise ValueError(f"optimal: keeps must be of shape [{length}], got {list(keeps.shape)}")
@@ -89,24 +90,32 @@ class Optimal(GatedEstimator):
         """Those of the first chunk, where the probabilities are estimated."""
         return drawn(self.require_key(key), self.given_keeps(length), batch_size)
 
+    def cut(self, key, length, batch_size):
+        if self.keeps is None:
+            raise ValueError(
+                "optimal: keeps, probabilities for every step, must be given where nothing is carried from one chunk "
+                "to the next by which they could be estimated"
+            )
+        return super().cut(key, length, batch_size)
+
     def law(self, length):
-        if self.length is not None:
+        if self.keeps is None:
             return None  # it depends on what was carried
         return Independent(jnp.ones(length), 1 / self.given_keeps(length) - 1)
 
-    def chosen(self, carry: Costs) -> Float[Array, "T"]:
-        """The probabilities for the next chunk."""
-        best = best_keeps(jnp.sqrt(carry.costs), self.keep)
+    def chosen(self, carry: Costs, length: int) -> Float[Array, "T"]:
+        """The probabilities for the next chunk, of `length` steps."""
+        best = best_keeps(jnp.sqrt(carry.costs[:length]), self.keep)
         return jnp.where(carry.chunks > 0, best, jnp.full_like(best, self.keep))
 
     def __call__(self, model, params, carry, batch, key):
-        if self.length is None:
+        if self.keeps is not None:
             return super().__call__(model, params, carry, batch, key)
         length, batch_size = sequence_shape(batch)
-        if length != self.length:
-            raise ValueError(f"optimal: length must be that of the chunks, {length}, got {self.length}")
+        if length > self.longest:
+            raise ValueError(f"optimal: longest must be at least the chunks' length {length}, got {self.longest}")
         gate_key, direction_key = jax.random.split(self.require_key(key))
-        gates = drawn(gate_key, self.chosen(carry), batch_size)
+        gates = drawn(gate_key, self.chosen(carry, length), batch_size)
         probes = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), floats(carry.state))
 
         def chunk_loss(params, probes):
@@ -124,32 +133,32 @@ class Optimal(GatedEstimator):
         direction = restore(jax.random.normal(direction_key, flat.shape, flat.dtype))
         crossed = sum(
             jnp.sum((a * delta).reshape(length, batch_size, -1), axis=-1)
-            for a, delta in zip(crossing(model, params, carry.state, batch, direction), credits)
+            for a, delta in zip(crossing(model, params, carry.state, batch, gates, direction), credits)
         )
-        costs = jnp.sum(crossed**2, axis=1)
-        old = jnp.where(carry.chunks > 0, self.memory, 0.0)
-        # the mean of the first chunks, then the running one
-        old = jnp.minimum(old, carry.chunks / (carry.chunks + 1.0))
-        costs = old * carry.costs + (1 - old) * costs
+        costs = jnp.zeros_like(carry.costs).at[:length].set(jnp.sum(crossed**2, axis=1))
+        costs = running_mean(carry.costs, costs, carry.chunks, self.memory)
         return Estimate(loss, grads), Costs(state, costs, carry.chunks + 1)
 
 
-def crossing(model, params, state, batch, direction) -> list:
-    """a_t = J_t S_{t−1} v for every step `[T, B, ...]`: how the state moves with the parameters' past use."""
+def crossing(model, params, state, batch, gates, direction) -> list:
+    """a_t = J_t S_{t−1} v for every step `[T, B, ...]`: how the state moves with the parameters' past use, as far as
+    the gates before step t let it through."""
 
-    def step(carried, x):
+    def step(carried, now):
         state, moving = carried
+        x, gate = now
 
         def through(params, h):
             return floats(model.step(params, with_floats(state, h), x))
 
         zeros = jax.tree.map(jnp.zeros_like, params)
         _, crossed = jax.jvp(through, (params, floats(state)), (zeros, moving))
-        _, moved = jax.jvp(through, (params, floats(state)), (direction, moving))
+        through_gate = jax.tree.map(lambda h: h * gate.reshape(-1, *[1] * (h.ndim - 1)).astype(h.dtype), moving)
+        _, moved = jax.jvp(through, (params, floats(state)), (direction, through_gate))
         return (model.step(params, state, x), moved), crossed
 
     nothing = [jnp.zeros_like(leaf) for leaf in floats(state)]
-    return lax.scan(step, (state, nothing), batch.inputs)[1]
+    return lax.scan(step, (state, nothing), (batch.inputs, gates))[1]
 
 
 def best_keeps(weights: Float[Array, "T"], keep: Real) -> Float[Array, "T"]:

@@ -20,12 +20,13 @@ from tbptt_jax.model import Batch, Model, Params, loss_of_states
 
 class Particles(NamedTuple):
     """What a stream of perturbed chunks carries: the unperturbed state, the states of each particle's two halves
-    `[N, B, ...]`, and a vector in the space of the parameters for each, `[N, P]`."""
+    `[N, B, ...]`, a vector in the space of the parameters for each, and how many chunks ago they started."""
 
     state: PyTree
     plus: PyTree
     minus: PyTree
     vectors: Float[Array, "N P"]
+    age: Array
 
 
 class Perturbation(Estimator):

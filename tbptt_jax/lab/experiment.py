@@ -47,8 +47,9 @@ class Experiment:
     """One figure or table of a paper: `measure(config, key)` gives the rows of one cell of the grid of `axes`.
 
     `axes` maps each scale ("smoke", "default", "paper") to {axis: list of values, or one value}. A config maps axis
-    names to values. An estimator given by its name alone takes its length from the axis `tau`. A row is a dict of
-    numbers, texts, and arrays (curves). Change `version` when `measure` changes: cells of another version do not count.
+    names to values; cells that make no sense are those for which `makes_sense(config)` is false, and are left out. An
+    estimator given by its name alone takes its length from the axis `tau`. A row is a dict of numbers, texts, and
+    arrays (curves). Change `version` when `measure` changes: cells of another version do not count.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Experiment:
     measure: Callable[[Mapping[str, Any], Any], list[dict[str, Any]]]
     plot: Callable[[pl.DataFrame], Mapping[str, Any]] | None = None
     claims: Sequence[Claim] = ()
+    makes_sense: Callable[[Mapping[str, Any]], bool] | None = None
     version: int = 1
     summary: str = field(default="", compare=False)
 

@@ -17,13 +17,14 @@ Config = dict[str, Any]
 
 
 def cells(experiment: Experiment, scale: str, overrides: Mapping[str, list] | None = None) -> list[Config]:
-    """Every cell of the grid, each once, in canonical form; refused before anything runs if a value cannot be."""
+    """Every cell of the grid that makes sense, each once, in canonical form; refused before anything runs if a value
+    cannot be."""
     axes = {name: as_list(values) for name, values in choose("scale", scale, experiment.axes).items()}
     for name, values in (overrides or {}).items():
         default = choose("axis", name, axes)
         axes[name] = [like(name, value, default) for value in values]
     configs = {identity(experiment, c): c for c in (canonical(dict(zip(axes, v))) for v in product(*axes.values()))}
-    return list(configs.values())
+    return [c for c in configs.values() if experiment.makes_sense is None or experiment.makes_sense(c)]
 
 
 def as_list(values: Any) -> list:

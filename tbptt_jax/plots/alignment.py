@@ -16,7 +16,8 @@ def cells(table):
 
 
 def during_training(table):
-    figure, grid = panels(1, len(cells(table)), width=3.8, height=3.2, sharey=True)
+    columns = len(cells(table))
+    figure, grid = panels(1, columns, width=3.4 + 2.6 / columns, height=3.4, sharey=True)  # and the legend beside
     for axes, cell in zip(grid[0], cells(table)):
         for (name,), rows in table.filter(pl.col("cell") == cell).group_by("name", maintain_order=True):
             curve(axes, rows, "curve_updates", "curve_cosine", name, name)
@@ -36,9 +37,22 @@ def pairs(table):
         image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")
         for i, row in enumerate(matrix):
             for j, value in enumerate(row):
-                axes.text(j, i, f"{value:.1f}".replace("-0.0", "0.0"), ha="center", va="center", fontsize=5.5)
+                axes.text(
+                    j,
+                    i,
+                    f"{value:.1f}".replace("-0.0", "0.0"),
+                    ha="center",
+                    va="center",
+                    fontsize=5.5,
+                    color=ink(value),
+                )
         axes.set_xticks(range(len(names)), labels=names, rotation=90, fontsize=7)
         axes.set_yticks(range(len(names)), labels=names, fontsize=7)
         axes.set_title(cell)
     figure.colorbar(image, ax=grid, label="mean cosine of two estimates", shrink=0.7)
     return figure
+
+
+def ink(value):
+    """What can be read on the colour of a cosine."""
+    return "white" if abs(value) > 0.65 else "black"

@@ -1,5 +1,6 @@
 """`tb.measure`: its intervals cover the exact values as often as they say, and it does not depend on the devices."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from scipy.stats import binom
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.sampling import draw_groups, exact_gradient
+from tbptt_jax.estimators.base import settled
 from tests.estimators.test_gated import patterns
 from tests.problems import LENGTH, problem
 
@@ -133,13 +135,15 @@ model = tb.rnn("tanh", 2, 4, 2, "squared")
 params = model.init(jax.random.key(0))
 batch = tb.Batch(jax.random.normal(jax.random.key(1), (8, 2, 2)), jnp.ones((8, 2, 2)))
 m = tb.measure(tb.Randomized(0.7), model, params, batch, jax.random.key(2), 320)
-print(json.dumps([jax.device_count()] + [float(x) for x in jax.tree.leaves(m)]))
+ests = [tb.ES(0.1, 8), tb.PES(0.1, 8), tb.NRES(0.1, 8)]  # whose particles are spread over devices
+program = jax.jit(lambda key: [tb.gradient(est, model, params, batch, key) for est in ests])
+assert ("shard_map" in str(jax.make_jaxpr(program)(jax.random.key(3)))) == (jax.device_count() > 1)
+found = jax.tree.leaves((m, program(jax.random.key(3))))
+print(json.dumps([jax.device_count()] + [float(x) for leaf in found for x in leaf.ravel()]))
 """
 
 
-def test_the_result_is_the_same_on_one_device_and_on_four():
-    import json
-
+def test_samples_and_particles_give_the_same_on_one_device_and_on_four():
     results = []
     for devices in (1, 4):
         environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
@@ -152,3 +156,20 @@ def test_the_result_is_the_same_on_one_device_and_on_four():
 
 def test_sequences_are_of_the_length_that_the_patterns_assume():
     assert problem("tanh", batch=1)[2].inputs.shape[0] == LENGTH
+
+
+def test_an_estimator_that_learns_is_measured_when_it_has():
+    """The best gates, after 300 chunks: the variance that the gates which it has found by then have exactly."""
+    model, params, batch = problem("tanh")
+    est, key = tb.Optimal(0.6, memory=0.99), jax.random.key(0)
+    measured = tb.measure(est, model, params, batch, key, samples=2**14, level=1 - 1e-6, warmup=300)
+    chosen = est.chosen(settled(est, model, params, batch, jax.random.fold_in(key, 2**32 - 1), 300), LENGTH)
+    exact = float(tb.exact.variance(tb.Optimal(keeps=chosen), model, params, batch))
+    assert (
+        measured.variance.low
+        < exact
+        < measured.variance.high
+        < tb.exact.variance(tb.Randomized(0.6), model, params, batch)
+    )
+    with pytest.raises(ValueError, match="warmup: a whole number of at least 0 is needed, got -1"):
+        tb.measure(est, model, params, batch, key, warmup=-1)

@@ -1,5 +1,6 @@
 """Estimators that go forward in time, in float64: against full backpropagation, by hand, over all sign patterns."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -11,6 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
+from tbptt_jax.cells import Stack
 from tests.problems import BATCH, HIDDEN, INPUTS, MODELS, distance, full_gradient, problem, scaled, total
 
 CHUNKS = 3
@@ -165,14 +167,34 @@ def test_rflo_leaks(name, leak):
     assert distance(stream_gradient(tb.RFLO(leak), name, CHUNKS), by_hand) < 1e-12
 
 
-def test_sparse_influence_needs_no_dense_matrix():
-    for name, width in (("tanh", 1), ("lstm", 2)):
-        model, params, batch = problem(name)
-        _, influence = tb.SnAp(1).init(model, params, BATCH, None)
+@pytest.mark.parametrize("name", ["tanh", "lstm"])
+def test_the_two_forms_of_a_sparse_influence_are_one(name):
+    """By units, and by entries: a stack of one layer is the same network, and takes the other form."""
+    model, params, batch = problem(name)
+    stacked = dataclasses.replace(model, cell=Stack((model.cell,)))
+    for est in (tb.SnAp(1), tb.RFLO(0.7)):
+        ours = tb.gradient(est, model, params, batch)
+        other = tb.gradient(est, stacked, params | {"cell": (params["cell"],)}, batch)
+        assert distance(ours, other | {"cell": other["cell"][0]}) < 1e-12
+
+
+@pytest.mark.parametrize("cell, width", [("tanh", 1), ("lstm", 2)])
+def test_sparse_influence_costs_as_much_as_the_parameters(cell, width):
+    """Twice the units are four times the recurrent weights, the numbers that are carried, and the work; for the dense
+    influence the work grows 16 times."""
+
+    def cost(est, hidden):
+        model = tb.rnn(cell, 2, hidden, 2)
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        batch = tb.Batch(jnp.zeros((4, 1, 2)), jnp.zeros((4, 1), int))
+        carry = jax.eval_shape(lambda p: est.init(model, p, 1, None), params)
         weights = sum(leaf.size for leaf in jax.tree.leaves(params["cell"]))
-        assert influence.shape == (BATCH, weights, width)
-        text = str(jax.make_jaxpr(lambda p, m=model, b=batch: tb.gradient(tb.RFLO(0.5), m, p, b))(params))
-        assert f"[{HIDDEN * width},{weights}]" not in text
+        assert est == tb.RTRL() or sum(leaf.size for leaf in jax.tree.leaves(carry.influence)) == width * weights
+        return tb.cost(est, model, model.init(jax.random.key(0)), batch).flops
+
+    for est, most in ((tb.SnAp(1), 4.0), (tb.RFLO(0.5), 4.0)):
+        assert 3 < cost(est, 128) / cost(est, 64) <= most
+    assert cost(tb.RTRL(), 128) / cost(tb.RTRL(), 64) > 8
 
 
 def test_a_model_that_looks_up_its_inputs_is_taken_as_dense():

@@ -34,11 +34,11 @@ EXAMPLES = [
     tb.Telescope(0.7),
     tb.Telescope(0.7, first=2, single=True),
     tb.Optimal(0.8),
-    tb.Optimal(0.8, length=6),
+    tb.Optimal(0.8, keeps=(1.0, 0.5, 0.9, 0.9, 0.7, 0.8)),
     tb.ES(),
     tb.TruncatedES(),
     tb.PES(),
-    tb.NRES(),
+    tb.NRES(chunks=3),
     tb.ForwardGradient(4),
 ]
 
@@ -167,6 +167,11 @@ def test_a_stacked_estimator_is_a_sweep():
         for i, value in enumerate(values.tolist()):
             alone = tb.gradient(kind(value), model, params, batch, key)
             assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], stacked), alone) < 1e-12
+
+
+def test_estimating_gates_without_a_stream_is_refused():
+    with pytest.raises(ValueError, match="optimal: keeps, probabilities for every step, must be given where nothing"):
+        tb.scan(lambda c, x: (c + x, c), jnp.zeros(()), jnp.ones(3), truncation=tb.Optimal(), key=jax.random.key(0))
 
 
 def test_a_gates_function_of_the_wrong_shape_is_named():

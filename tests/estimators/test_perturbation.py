@@ -15,7 +15,7 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 SIGMA = 0.3
 
 
-def given(kind):
+def given(kind, **more):
     """The estimator with one particle whose ε is given in the place of its key."""
 
     class Given(kind):
@@ -24,29 +24,29 @@ def given(kind):
         def draw(self, key, params):
             return key
 
-    return Given(SIGMA, 1)
+    return Given(SIGMA, 1, **more)
 
 
-def mean_over_noise(kind, chunks):
+def mean_over_noise(kind, times, **more):
     """E[the stream's gradient from its chunks] over all nodes of the ε of every chunk, of a quadratic loss."""
     task = tb.InfluenceBalancing(length=4)
-    model, batch, est = task.model(), task.batch(jax.random.key(0)), given(kind)
+    model, batch, est = task.model(), task.batch(jax.random.key(0)), given(kind, **more)
     params = {"theta": jnp.array(0.7)}
 
     @jax.jit
     def estimate(noise):
         carry = est.init(model, params, 1, noise[0])
         parts = []
-        for i in range(chunks):
+        for i in range(times):
             one, carry = est(model, params, carry, batch, noise[i])
-            parts.append(one.grads["theta"] / chunks)
+            parts.append(one.grads["theta"] / times)
         return total(parts)
 
     mean = 0.0
-    for choice in product(range(3), repeat=chunks):
+    for choice in product(range(3), repeat=times):
         probability = np.prod(WEIGHTS[list(choice)])
         mean += probability * float(estimate(SIGMA * jnp.asarray(NODES)[jnp.asarray(choice)][:, None, None]))
-    whole = tb.InfluenceBalancing(length=4 * chunks).batch(jax.random.key(0))
+    whole = tb.InfluenceBalancing(length=4 * times).batch(jax.random.key(0))
     return mean, float(jax.grad(tb.loss, 1)(model, params, whole)["theta"])
 
 
@@ -59,12 +59,25 @@ def test_the_mean_is_the_gradient_of_the_whole_stream_where_the_loss_is_quadrati
 def test_truncated_es_misses_what_came_before_the_chunk():
     mean, exact = mean_over_noise(tb.TruncatedES, 3)
     assert abs(mean - exact) > 0.1 * abs(exact)
-    task = tb.InfluenceBalancing(length=4)
-    model, params, carry, parts = task.model(), {"theta": jnp.array(0.7)}, jnp.ones((1, 23)), []
-    for _ in range(3):
-        estimate, carry = tb.Full()(model, params, carry, task.batch(jax.random.key(0)), None)
-        parts.append(float(estimate.grads["theta"]) / 3)
-    assert mean == pytest.approx(sum(parts), abs=1e-12)  # truncated backpropagation, on average
+    assert mean == pytest.approx(truncated([4, 4, 4]), abs=1e-12)  # truncated backpropagation, on average
+
+
+@pytest.mark.parametrize("kind", [tb.PES, tb.NRES])
+def test_particles_that_start_anew_miss_what_came_before(kind):
+    """Anew after every two chunks of four steps: as if truncated to segments of eight, on average."""
+    mean, exact = mean_over_noise(kind, 4, chunks=2)
+    assert mean == pytest.approx(truncated([8, 8]), abs=1e-12)
+    assert abs(mean - exact) > 0.1 * abs(exact)
+
+
+def truncated(lengths):
+    """The gradient of a stream's loss by backpropagation within chunks of such lengths."""
+    model, params, carry, parts = tb.InfluenceBalancing().model(), {"theta": jnp.array(0.7)}, jnp.ones((1, 23)), []
+    for length in lengths:
+        batch = tb.InfluenceBalancing(length=length).batch(jax.random.key(0))
+        estimate, carry = tb.Full()(model, params, carry, batch, None)
+        parts.append(float(estimate.grads["theta"]) / len(lengths))
+    return sum(parts)
 
 
 def test_a_reset_forgets_the_noise_and_pes_adds_it_up():

@@ -3,6 +3,7 @@
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import canonical, cells, estimator_of, identity, parse_setting
 
 
@@ -61,3 +62,10 @@ def test_experiments_and_claims_say_what_they_need():
         tb.lab.Experiment("a b", "", {"smoke": {}}, measure=lambda config, key: [])
     with pytest.raises(ValueError, match="axes: scales among"):
         tb.lab.Experiment("a", "", {"tiny": {}}, measure=lambda config, key: [])
+
+
+def test_cells_that_make_no_sense_are_left_out():
+    axes = {"smoke": {"x": [1, 2], "y": [1, 2]}}
+    experiment = Experiment("sparse", "nowhere", axes, lambda config, key: [], makes_sense=lambda c: c["x"] <= c["y"])
+    assert [(c["x"], c["y"]) for c in cells(experiment, "smoke")] == [(1, 1), (1, 2), (2, 2)]
+    assert [(c["x"], c["y"]) for c in cells(experiment, "smoke", {"x": [2]})] == [(2, 2)]

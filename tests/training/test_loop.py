@@ -134,7 +134,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_set_aside(tmp_
     assert (tmp_path / "run.damaged").read_bytes() == content[:-7]
 
 
-@pytest.mark.parametrize("est", [tb.Adaptive(0.1, longest=4), tb.Optimal(0.8, length=4)], ids=str)
+@pytest.mark.parametrize("est", [tb.Adaptive(0.1, longest=4), tb.Optimal(0.8)], ids=str)
 def test_what_an_estimator_learned_of_the_model_outlives_the_episodes(est):
     task = tb.Recall(distance=3, batch_size=2)
     model, optimizer = task.model("tanh", 3), optax.sgd(0.1)
@@ -148,8 +148,6 @@ def test_an_estimator_with_probabilities_of_its_own_trains():
     keeps = jnp.linspace(0.5, 1.0, 6)
     history = train(est=tb.Optimal(keeps=keeps), steps=2, evaluations=1)
     assert np.isfinite(history.held_out).all()
-    with pytest.raises(ValueError, match="optimal: length, keeps: give one of the two"):
-        tb.Optimal(length=6, keeps=keeps)
 
 
 def test_long_training_says_how_far_it_is(monkeypatch, capsys):
