@@ -42,10 +42,12 @@ class Optimal(GatedEstimator):
     """Randomized truncation with keep probabilities of its own for every step, `keep` on average.
 
     They follow a running estimate of the costs of cuts at every step of a chunk, and are `keep` everywhere in the first
-    one: for a random direction v in the space of the parameters, (a_t · δ_t)² with a_t = J_t S_{t−1} v from one gated
-    jvp and δ_t from the backward pass itself is an unbiased estimate of c_t, for all steps at once. `memory` is how
-    much of the running mean a chunk leaves, `longest` the largest number of steps that a chunk may have. Or the
-    probabilities are `keeps` `[T]`, from `exact.optimal_keeps`, say, and nothing is estimated.
+    one. For a random direction v in the space of the parameters, (a_t · δ_t)² with a_t = J_t S_{t−1} v, from one gated
+    jvp and one more backward pass, is an unbiased estimate of c_t, for all steps at once. Only the first two moments of
+    the gates matter to it, and so it is made with gates ±√(1/p_t) of mean 1: the same moments, without the rare long
+    products that would carry the mean and hardly ever be seen. `memory` is how much of the running mean a chunk leaves,
+    `longest` the largest number of steps that a chunk may have. Or the probabilities are `keeps` `[T]`, from
+    `exact.optimal_keeps`, say, and nothing is estimated.
     """
 
     keep: Real = 0.9
@@ -114,11 +116,10 @@ class Optimal(GatedEstimator):
         length, batch_size = sequence_shape(batch)
         if length > self.longest:
             raise ValueError(f"optimal: longest must be at least the chunks' length {length}, got {self.longest}")
-        gate_key, direction_key = jax.random.split(self.require_key(key))
-        gates = drawn(gate_key, self.chosen(carry, length), batch_size)
-        probes = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), floats(carry.state))
+        gate_key, *probe_keys = jax.random.split(self.require_key(key), 3)
+        keeps = self.chosen(carry, length)
 
-        def chunk_loss(params, probes):
+        def chunk_loss(params, probes, gates):
             def step(state, now):
                 x, probe = now
                 state = model.step(params, state, x)
@@ -128,12 +129,17 @@ class Optimal(GatedEstimator):
             final, states = cut_scan(step, carry.state, (batch.inputs, probes), Gates(gates))
             return loss_of_states(model, params, states, batch), final
 
-        (loss, state), (grads, credits) = jax.value_and_grad(chunk_loss, argnums=(0, 1), has_aux=True)(params, probes)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape), leaf.dtype), floats(carry.state))
+        gates = drawn(gate_key, keeps, batch_size)
+        (loss, state), grads = jax.value_and_grad(chunk_loss, has_aux=True)(params, zeros, gates)
+
+        signs = with_signs(probe_keys[0], keeps, batch_size)
+        credits, _ = jax.grad(chunk_loss, argnums=1, has_aux=True)(params, zeros, signs)
         flat, restore = ravel_pytree(params)
-        direction = restore(jax.random.normal(direction_key, flat.shape, flat.dtype))
+        direction = restore(jax.random.normal(probe_keys[1], flat.shape, flat.dtype))
         crossed = sum(
             jnp.sum((a * delta).reshape(length, batch_size, -1), axis=-1)
-            for a, delta in zip(crossing(model, params, carry.state, batch, gates, direction), credits)
+            for a, delta in zip(crossing(model, params, carry.state, batch, signs, direction), credits)
         )
         costs = jnp.zeros_like(carry.costs).at[:length].set(jnp.sum(crossed**2, axis=1))
         costs = running_mean(carry.costs, costs, carry.chunks, self.memory)
@@ -188,3 +194,9 @@ def drawn(key, keeps, batch_size):
     """1/p_t with probability p_t, else 0: `[T, B]`."""
     uniform = jax.random.uniform(key, (len(keeps), batch_size))
     return jnp.where(uniform < keeps[:, None], 1 / keeps[:, None], 0.0)
+
+
+def with_signs(key, keeps, batch_size):
+    """±√(1/p_t), of mean 1 too: `[T, B]`. All second moments are those of `drawn`, and no rare event carries them."""
+    positive = jax.random.uniform(key, (len(keeps), batch_size)) < (1 + jnp.sqrt(keeps[:, None])) / 2
+    return jnp.where(positive, 1.0, -1.0) / jnp.sqrt(keeps[:, None])
