@@ -12,7 +12,7 @@ import polars as pl
 import tbptt_jax as tb
 from tbptt_jax.lab.experiment import Claim, Experiment, Verdict
 from tbptt_jax.lab.grid import estimator_of
-from tbptt_jax.lab.learning import at_best_rate, in_a_stream, learning_rows
+from tbptt_jax.lab.learning import at_best_rate, error_of_difference, in_a_stream, judged, learning_rows
 from tbptt_jax.plots.formal_languages import draw
 
 RATES = [1e-3, 3e-3, 1e-2]
@@ -46,8 +46,13 @@ def measure(config, key):
 
 
 def bits(table):
-    means = at_best_rate(table, GROUP).group_by(GROUP).agg(pl.col("bits", "best", "blind").mean())
-    return means.sort(GROUP)
+    """The mean bits over seeds at the best learning rate, and twice the standard error of the difference of two."""
+    best = at_best_rate(table, GROUP)
+    means = best.group_by(GROUP).agg(pl.col("bits", "best", "blind").mean())
+    errors = [
+        {"task": task, "error": error_of_difference(part, GROUP, "bits")} for (task,), part in best.group_by("task")
+    ]
+    return means.join(pl.DataFrame(errors), on="task").sort(GROUP)
 
 
 def words(rows):
@@ -57,31 +62,40 @@ def words(rows):
     )
 
 
+def fewer(table, choose):
+    """The verdict on pairs of rows (what should need fewer bits, the other) that are chosen of each task."""
+    pairs, said = [], []
+    for (task,), part in bits(table).group_by("task", maintain_order=True):
+        error = part["error"][0]
+        for better, other in choose(part):
+            pairs.append((better["bits"][0] / error, other["bits"][0] / error))
+            said.append(f"{task}: {words(better)}, {words(other)} (± {error:.3f})")
+    return judged(pairs, 1.0, "bits per symbol, " + "; ".join(said))
+
+
+def segments(part):
+    return part.filter(pl.col("estimator") == "segment").sort("tau")
+
+
 def longer_segments_learn_more(table):
-    rows = bits(table).filter(pl.col("estimator") == "segment")
-    found, said = [], []
-    for (task,), part in rows.group_by("task", maintain_order=True):
-        if part.height > 1:
-            found.append(part["bits"][-1] < part["bits"][0])
-            said.append(f"{task} (entropy {part['best'][0]:.3f}): {words(part)}")
-    if not found:
-        return Verdict("undecided", "two lengths are needed")
-    return Verdict("reproduced" if all(found) else "not reproduced", "bits per symbol: " + "; ".join(said))
+    return fewer(table, lambda part: [(segments(part).tail(1), segments(part).head(1))])
 
 
 def forward_beats_short_truncation(table):
     """UORO carries credit over all steps with the memory of one."""
-    rows = bits(table)
-    said, won = [], []
-    for (task,), part in rows.group_by("task", maintain_order=True):
-        shortest = part.filter(pl.col("estimator") == "segment").sort("tau").head(1)
-        uoro = part.filter(pl.col("estimator").str.starts_with("uoro"))
-        if shortest.height and uoro.height:
-            won.append(uoro["bits"][0] < shortest["bits"][0])
-            said.append(f"{task}: uoro {uoro['bits'][0]:.3f}, {words(shortest)}")
-    if not won:
-        return Verdict("undecided", "uoro and segments are needed")
-    return Verdict("reproduced" if all(won) else "not reproduced", "bits per symbol: " + "; ".join(said))
+    return fewer(table, lambda part: [(part.filter(pl.col("estimator") == "uoro()"), segments(part).head(1))])
+
+
+def best_gates_need_fewer(table):
+    """At equal memory."""
+
+    def at_each_length(part):
+        rows = part.filter(pl.col("estimator").is_in(["optimal", "randomized"]))
+        for _, both in rows.sort("estimator").group_by("tau", maintain_order=True):
+            if both.height == 2:
+                yield both.head(1), both.tail(1)
+
+    return fewer(table, at_each_length)
 
 
 def recalled(table):
@@ -102,6 +116,8 @@ AXES = {
         "full()",
         "segment",
         "artbp",
+        "randomized",
+        "optimal",
         "snap()",
         "uoro()",
         "kf_rtrl()",
@@ -127,6 +143,7 @@ experiment = Experiment(
     claims=(
         Claim("The longer the truncation, the fewer the bits.", UORO, longer_segments_learn_more),
         Claim("UORO needs fewer bits than the shortest truncation.", UORO, forward_beats_short_truncation),
+        Claim("The best gates need fewer bits than equal ones.", "this package", best_gates_need_fewer),
         Claim("Full backpropagation over chunks of 32 learns to recall.", "textbook practice", recalled),
     ),
 )

@@ -12,7 +12,7 @@ import polars as pl
 import tbptt_jax as tb
 from tbptt_jax.lab.experiment import Claim, Experiment, Verdict
 from tbptt_jax.lab.grid import estimator_of
-from tbptt_jax.lab.learning import at_best_rate, learning_rows
+from tbptt_jax.lab.learning import at_best_rate, error_of_difference, judged, learning_rows
 from tbptt_jax.plots.long_dependencies import draw
 
 RATES = [1e-3, 3e-3, 1e-2]
@@ -103,11 +103,28 @@ def unbiased_sees_all(table):
     return Verdict("reproduced" if won >= 0.8 * both.height else "not reproduced", figure)
 
 
+def best_gates_learn_more(table):
+    """At equal memory, randomized truncation with equal and with the best keep probabilities."""
+    rows = learned(table)
+    both = rows.filter(pl.col("estimator") == "optimal").join(
+        rows.filter(pl.col("estimator") == "randomized"), on=["task", "cell", "tau"], suffix="_equal"
+    )
+    if not both.height:
+        return Verdict("undecided", "optimal and randomized are needed")
+    error = error_of_difference(at_best_rate(table, GROUP), GROUP, "learned")
+    said = ", ".join(
+        f"{task} {tau}: {best:.2f} against {equal:.2f}"
+        for task, tau, best, equal in both.select("task", "tau", "learned", "learned_equal").iter_rows()
+    )
+    pairs = list(both.select("learned_equal", "learned").iter_rows())
+    return judged(pairs, error, f"learned (± {error:.2f}), {said}")
+
+
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 AXES = {
     "task": ["recall(distance=40)", "agreement(distance=20)"],
     "cell": ["tanh", "gru"],
-    "estimator": ["full()", "segment", "window", "randomized", "artbp"],
+    "estimator": ["full()", "segment", "window", "randomized", "artbp", "optimal"],
     "tau": [2, 8, 32],
     "hidden": 32,
 }
@@ -136,5 +153,6 @@ experiment = Experiment(
             "Truncation that is too short learns some all the same: the state is carried.", CHAPTER, state_is_carried
         ),
         Claim("Unbiased truncation learns beyond its mean length.", "Tallec & Ollivier 2017", unbiased_sees_all),
+        Claim("The best gates learn more than equal ones.", "this package", best_gates_learn_more),
     ),
 )

@@ -17,7 +17,7 @@ import polars as pl
 import tbptt_jax as tb
 from tbptt_jax.lab.experiment import Claim, Experiment, Verdict
 from tbptt_jax.lab.grid import estimator_of
-from tbptt_jax.lab.learning import at_best_rate, in_a_stream, learning_rows
+from tbptt_jax.lab.learning import at_best_rate, error_of_difference, in_a_stream, judged, learning_rows
 from tbptt_jax.plots.time_machine import draw
 
 CHUNK = 64
@@ -57,22 +57,7 @@ def losses(table, *group):
     difference of two such means, from the spread over seeds in all groups together."""
     best = at_best_rate(table, GROUP)
     means = best.group_by(group).agg(pl.col("held_out").mean()).sort(group)
-    spread = best.group_by(GROUP).agg(pl.col("held_out").var(), pl.len())
-    error = 2 * math.sqrt(2 * spread["held_out"].mean() / spread["len"].mean())
-    return {row[:-1]: row[-1] for row in means.iter_rows()}, error
-
-
-def judged(pairs, error, figure):
-    """Of pairs (loss that should be smaller, other loss): reproduced where most are smaller beyond twice the standard
-    error and none is larger, not reproduced where as many or more are larger, else undecided."""
-    smaller = sum(a < b - error for a, b in pairs)
-    larger = sum(a > b + error for a, b in pairs)
-    even = len(pairs) - smaller - larger
-    counts = f"better in {smaller}, worse in {larger}, even within noise in {even} of {len(pairs)}"
-    if not pairs or (even and smaller + larger <= len(pairs) / 2):
-        return Verdict("undecided", f"{counts}; {figure}")
-    good = larger == 0 and smaller > len(pairs) / 2
-    return Verdict("reproduced" if good else "not reproduced", f"{counts}; {figure}")
+    return {row[:-1]: row[-1] for row in means.iter_rows()}, error_of_difference(best, GROUP)
 
 
 def shown(value):
@@ -140,44 +125,21 @@ def order_matters(table):
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 PAPER = "Tallec & Ollivier 2017, Unbiasing truncated backpropagation through time"
 ESTIMATORS = ["full()", "segment", "window", "randomized", "artbp"]
+AXES = {
+    "task": "time_machine",
+    "cell": ["tanh", "gru", "lstm", "trigram"],
+    "order": ["sequential", "random"],
+    "estimator": ESTIMATORS,
+    "hidden": 32,
+}
 experiment = Experiment(
     name="time_machine",
     source=CHAPTER,
     summary="perplexity on The Time Machine: full, segments, windows and random truncation at equal data",
     axes={
-        "smoke": {
-            "task": "time_machine",
-            "cell": ["tanh", "trigram"],
-            "order": ["sequential", "random"],
-            "estimator": ESTIMATORS,
-            "tau": [4, 16],
-            "hidden": 32,
-            "batch": 32,
-            "symbols": 200_000,
-            "seeds": 2,
-        },
-        "default": {
-            "task": "time_machine",
-            "cell": ["tanh", "gru", "lstm", "trigram"],
-            "order": ["sequential", "random"],
-            "estimator": ESTIMATORS,
-            "tau": [4, 16],
-            "hidden": 32,
-            "batch": 32,
-            "symbols": 2_000_000,
-            "seeds": 2,
-        },
-        "paper": {
-            "task": "time_machine",
-            "cell": ["tanh", "gru", "lstm", "trigram"],
-            "order": ["sequential", "random"],
-            "estimator": ESTIMATORS,
-            "tau": [2, 4, 8, 16, 32],
-            "hidden": 32,
-            "batch": 1024,
-            "symbols": 32_000_000,
-            "seeds": 5,
-        },
+        "smoke": AXES | {"cell": ["tanh", "trigram"], "tau": [4, 16], "batch": 32, "symbols": 200_000, "seeds": 2},
+        "default": AXES | {"tau": [4, 16], "batch": 32, "symbols": 2_000_000, "seeds": 2},
+        "paper": AXES | {"tau": [2, 4, 8, 16, 32], "batch": 1024, "symbols": 32_000_000, "seeds": 5},
     },
     measure=measure,
     plot=draw,

@@ -127,3 +127,12 @@ def distance(a, b):
     assert jax.tree.map(jnp.shape, a) == jax.tree.map(jnp.shape, b)
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b))
     return float(np.max([np.max(np.abs(x - 1.0 * y), initial=0) for x, y in pairs], initial=0))  # a NaN is not lost
+
+
+def announce(folder, monkeypatch, entry_points):
+    """As if a package were installed that names these entry points: what a folder holds can be imported."""
+    info = folder / "theirs-1.0.dist-info"
+    info.mkdir(exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(entry_points)
+    monkeypatch.syspath_prepend(folder)

@@ -76,7 +76,7 @@ def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -
 
 
 def known_law(est, length, asked):
-    law = est.law(length) if hasattr(est, "law") else None
+    law = est.law(length)
     if law is None:
         raise ValueError(f"{asked}: no closed form is known for {est}; use measure, which samples")
     return law

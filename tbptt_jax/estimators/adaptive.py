@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.estimators.running import running_mean
 from tbptt_jax.estimators.window import Window
 from tbptt_jax.gradients.lags import earlier, pullback, unroll
 from tbptt_jax.model import Batch, sequence_shape
@@ -80,8 +79,9 @@ class Adaptive(Estimator):
 
     def __call__(self, model, params, carry, batch, key):
         measured = self.measured(model, params, carry.state, batch)
+        old = jnp.minimum(self.memory, carry.chunks / (carry.chunks + 1.0))  # of the first chunks, the plain mean
         before = carry.lag, carry.prefix, carry.share
-        lag, prefix, share = running_mean(before, measured, carry.chunks, self.memory)
+        lag, prefix, share = jax.tree.map(lambda mean, now: old * mean + (1 - old) * now, before, measured)
         norms = Norms(carry.state, lag, prefix, share, carry.chunks + 1)
         tau = self.choice(norms).tau
         estimate, state = Window(tau)(model, params, carry.state, batch, None)

@@ -15,9 +15,10 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.pytree import Whole, register
+from tbptt_jax.gradients.chunk import chunk_loss
 from tbptt_jax.gradients.cuts import Cut, Gates, Lags
 from tbptt_jax.gradients.scan import cut_scan
-from tbptt_jax.model import Batch, Model, Params, loss_of_states, sequence_shape
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
 from tbptt_jax.named import Named
 
 Carry = PyTree
@@ -60,6 +61,11 @@ class Estimator(Named, ABC):
     ) -> tuple[Estimate, Carry]:
         """The estimate for one chunk, and what is carried into the next one."""
 
+    def law(self, length: int) -> Law | None:
+        """How the cuts of its backward pass are distributed, if that is known: `exact` needs it. One law for each
+        sequence of a batch, all independent, unless the estimator has a true field `shared`."""
+        return None
+
     def require_key(self, key: Array | None) -> Array:
         if key is None:
             raise ValueError(f"{self} draws at random: pass key=jax.random.key(seed)")
@@ -73,23 +79,13 @@ class Truncation(Estimator):
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
         """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
 
-    def law(self, length: int) -> Law | None:
-        """How the cuts are distributed, if that is known: `exact` needs it. One law for each sequence of a batch, all
-        independent, unless the estimator has a true field `shared`."""
-        return None
-
     def __call__(self, model, params, carry, batch, key):
         cut = self.cut(key, *sequence_shape(batch))
 
-        def chunk_loss(params):
-            def step(state, x):
-                state = model.step(params, state, x)
-                return state, state
+        def loss_and_state(params):
+            return chunk_loss(model, params, carry, batch, partial(cut_scan, cut=cut))
 
-            final, states = cut_scan(step, carry, batch.inputs, cut)
-            return loss_of_states(model, params, states, batch), final
-
-        (loss, state), grads = jax.value_and_grad(chunk_loss, has_aux=True)(params)
+        (loss, state), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
         return Estimate(loss, grads), state
 
 

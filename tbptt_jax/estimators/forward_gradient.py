@@ -7,7 +7,7 @@ import jax
 from jax.flatten_util import ravel_pytree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.estimators.perturbation import chunk_loss
+from tbptt_jax.gradients.chunk import chunk_loss
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.devices import over_devices
 from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.model import Batch, Model, Params, loss_of_states
+from tbptt_jax.gradients.chunk import chunk_loss
+from tbptt_jax.model import Batch, Model, Params
 
 
 class Particles(NamedTuple):
@@ -69,17 +69,6 @@ class Perturbation(Estimator):
 
     def copies(self, state: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.particles, *leaf.shape)), state)
-
-
-def chunk_loss(model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Array, PyTree]:
-    """The loss of a chunk from a state, and the state after it."""
-
-    def step(state, x):
-        state = model.step(params, state, x)
-        return state, state
-
-    final, states = lax.scan(step, state, batch.inputs)
-    return loss_of_states(model, params, states, batch), final
 
 
 def unperturbed(model, params, state, batch, grads) -> tuple[Estimate, PyTree]:

@@ -71,8 +71,8 @@ class Experiment:
 
 
 def find_experiments(folder: Path = Path("experiments")) -> dict[str, Path]:
-    """The files of a folder that may hold experiments, by name."""
-    return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+    """The files of a folder that may hold experiments, by name; `copy_.py` holds `copy`, a name that Python has too."""
+    return {path.stem.rstrip("_"): path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
 
 
 def experiment_path(name: str, folder: Path = Path("experiments")) -> Path:

@@ -12,6 +12,7 @@ from tbptt_jax.estimators.artbp import ARTBP
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.segment import Segment
+from tbptt_jax.lab.experiment import Verdict
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training.loop import History
 from tbptt_jax.training.update import mean_length
@@ -73,3 +74,22 @@ def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out"
     )
     best = means.sort("diverged", "mean").group_by(group, maintain_order=True).first().drop("mean", "diverged")
     return table.join(best, on=[*group, "learning_rate"], nulls_equal=True)
+
+
+def error_of_difference(best: pl.DataFrame, group: Sequence[str], column: str = "held_out") -> float:
+    """Twice the standard error of the difference of two means over seeds, from the spread in all groups together."""
+    spread = best.group_by(group).agg(pl.col(column).var().alias("variance"), pl.len())
+    return 2 * math.sqrt(2 * spread["variance"].mean() / spread["len"].mean())  # type: ignore[arg-type, operator]
+
+
+def judged(pairs: Sequence[tuple[float, float]], error: float, figure: str) -> Verdict:
+    """Of pairs (what should be smaller, the other): reproduced where most are smaller beyond the error and none is
+    larger, not reproduced where as many or more are larger, else undecided."""
+    smaller = sum(a < b - error for a, b in pairs)
+    larger = sum(a > b + error for a, b in pairs)
+    even = len(pairs) - smaller - larger
+    counts = f"better in {smaller}, worse in {larger}, even within noise in {even} of {len(pairs)}"
+    if not pairs or (even and smaller + larger <= len(pairs) / 2):
+        return Verdict("undecided", f"{counts}; {figure}")
+    good = larger == 0 and smaller > len(pairs) / 2
+    return Verdict("reproduced" if good else "not reproduced", f"{counts}; {figure}")

@@ -1,5 +1,6 @@
 """Compute the cells of a grid that have no record yet, in this process; whatever becomes of one is a record."""
 
+import itertools
 import math
 import os
 import platform
@@ -20,6 +21,8 @@ from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Config, identity
 from tbptt_jax.lab.store import Record, Store
 
+CELLS_AT_ONCE = 32  # whose compiled programs are kept: those of hundreds would use up the memory maps of a process
+computed = itertools.count(1)
 RUN = "TBPTT_RUN"  # the name of a run, the same for all of its processes
 SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
 Report = Callable[[Record, bool], None]
@@ -110,6 +113,8 @@ def compute(experiment: Experiment, config: Config, debug: bool = False) -> Reco
             f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})",
         )
         rows = []
+    if next(computed) % CELLS_AT_ONCE == 0:
+        jax.clear_caches()
     return Record(identity(experiment, config), config, status, reason, rows, environment(), time.monotonic() - start)
 
 

@@ -31,7 +31,12 @@ def variance(table):
         axes_row[0].set_ylabel("variance / ‖g‖²")
     for axes in grid[-1]:
         axes.set_xlabel("states kept, on average: τ")
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize="small")
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=min(4, 2 * len(radii)),
+        fontsize="small",
+    )
     return figure
 
 

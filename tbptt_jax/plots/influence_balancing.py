@@ -1,4 +1,4 @@
-"""Two pictures of influence balancing: the slope against the length, and where training ends."""
+"""Three pictures of influence balancing: the slope against the length, training, and where it ends for all others."""
 
 import polars as pl
 
@@ -11,7 +11,8 @@ LINES = ("-", "--", ":", "-.", (0, (1, 2)))
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"slope": slope(table), "training": training(table)}
+    others = table.filter(pl.col("tau").is_null())
+    return {"slope": slope(table), "training": training(table)} | ({"others": ends(others)} if others.height else {})
 
 
 def slope(table):
@@ -38,17 +39,41 @@ def slope(table):
 
 def training(table):
     group = ["estimator", "tau"]
-    figure, grid = panels(1, 2, width=3.7, height=3.9, sharey=True)
+    figure, grid = panels(1, 2, width=3.7, height=4.4, sharey=True)
+    long = table.filter(pl.col("length") == pl.col("length").max())
     for axes, part, title in (
-        (grid[0, 0], table.filter(pl.col("tau").is_in(SHOWN)), "truncation"),
-        (grid[0, 1], table.filter(pl.col("tau").is_null()), "exact and unbiased"),
+        (grid[0, 0], long.filter(pl.col("tau").is_in(SHOWN)), "truncation"),
+        (grid[0, 1], long.filter(pl.col("tau").is_null()), f"others, chunks of {long['length'][0]} steps"),
     ):
         best = at_best_rate(part, group, "distance").sort("estimator", "tau", descending=[True, False])
         for i, ((name, tau), rows) in enumerate(best.group_by(group, maintain_order=True)):
             more = {"linestyle": LINES[SHOWN.index(tau) if tau else i % len(LINES)]}
-            label = f"{f'{name}, τ = {tau}' if tau else name}; rate {rows['learning_rate'][0]:g}"
+            label = f"{f'{name}, τ = {tau}' if tau else brief(name)}; rate {rows['learning_rate'][0]:g}"
             curve(axes, rows, "curve_updates", "curve_distance", name, label, **more)
         axes.set(xscale="log", yscale="log", xlabel="updates", title=title, ylim=(1e-8, 2e3))
-        axes.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+        axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     grid[0, 0].set_ylabel("|θ − θ*|, at the best learning rate")
     return figure
+
+
+def ends(table):
+    """Where the training of each seed ended, a panel for each length of the chunks."""
+    best = at_best_rate(table, ["estimator", "length"], "distance")
+    lengths = sorted(best["length"].unique(), reverse=True)
+    figure, grid = panels(1, len(lengths), width=3.6, height=3.6, sharey=True)
+    shortest = best.filter(pl.col("length") == lengths[-1])
+    names = shortest.group_by("estimator").agg(pl.col("distance").mean()).sort("distance", descending=True)
+    for axes, length in zip(grid[0], lengths):
+        for i, name in enumerate(names["estimator"]):
+            seeds = best.filter((pl.col("length") == length) & (pl.col("estimator") == name))["distance"].clip(1e-8)
+            axes.plot(seeds, [i] * len(seeds), linestyle="none", **style_of(name))
+        axes.set(xscale="log", xlabel="|θ − θ*| after training", title=f"chunks of {length} steps", xlim=(5e-9, 2e3))
+        axes.axvline(0.01, color="black", linewidth=0.7, linestyle=":")
+        axes.grid(axis="y", linewidth=0.3)
+    grid[0, 0].set_yticks(range(names.height), labels=[brief(name) for name in names["estimator"]], fontsize=7)
+    return figure
+
+
+def brief(name):
+    """An estimator's text without the numbers that all of its family share."""
+    return name.replace("sigma=0.1, particles=64", "").replace("(, ", "(")

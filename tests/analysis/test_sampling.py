@@ -146,7 +146,7 @@ print(json.dumps([jax.device_count()] + [float(x) for leaf in found for x in lea
 def test_samples_and_particles_give_the_same_on_one_device_and_on_four():
     results = []
     for devices in (1, 4):
-        environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+        environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
         done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         results.append(json.loads(done.stdout))

@@ -11,7 +11,7 @@ import pytest
 import tbptt_jax as tb
 from tbptt_jax.estimators import contract, registry
 from tbptt_jax.estimators.contract import check
-from tests.problems import distance, problem
+from tests.problems import announce, distance, problem
 
 EXAMPLES = [
     tb.Full(),
@@ -188,15 +188,11 @@ def test_a_gates_function_of_the_wrong_shape_is_named():
 
 def test_other_packages_can_announce_estimators(tmp_path, monkeypatch):
     (tmp_path / "their_package.py").write_text(MINE)
-    info = tmp_path / "their_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their_package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[tbptt_jax.estimators]\nmine = their_package:Mine\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    announce(tmp_path, monkeypatch, "[tbptt_jax.estimators]\nmine = their_package:Mine\n")
     registry.estimators.cache_clear()
     try:
         assert tb.make_estimator("mine(keep=0.25)").keep == 0.25
-        (info / "entry_points.txt").write_text("[tbptt_jax.estimators]\nmine = their_package:jnp\n")
+        announce(tmp_path, monkeypatch, "[tbptt_jax.estimators]\nmine = their_package:jnp\n")
         registry.estimators.cache_clear()
         with pytest.raises(TypeError, match="a subclass of Estimator is needed"):
             tb.estimators()

@@ -11,6 +11,7 @@ import tbptt_jax as tb
 from tbptt_jax.estimators.adaptive import FITS
 from tbptt_jax.estimators.base import Truncation, settled
 from tbptt_jax.estimators.optimal import FLOOR, best_keeps
+from tbptt_jax.gradients.cut_costs import probed_costs
 from tests.problems import (
     BATCH,
     LENGTH,
@@ -278,14 +279,11 @@ def test_the_running_estimate_of_the_costs_has_the_right_mean():
     """E (a_t · δ_t)² over directions and gates is the derivative of the variance by v_t: z-tests, false alarm 1e-6."""
     model, params, batch = problem("tanh")
     samples, keeps = 40_000, jnp.asarray([1.0, 0.5, 0.9, 0.4, 0.7, 0.8])
-    est = tb.Optimal(0.66, longest=LENGTH, memory=0.0)
-    weights = keeps**2  # as if the costs so far had been such that these are the probabilities: p ∝ √c
-    start = est.init(model, params, BATCH, None)._replace(costs=weights, chunks=jnp.array(1))
-    assert np.allclose(est.chosen(start, LENGTH), keeps, atol=1e-9)
+    start = model.initial_state(params, BATCH)
 
     @jax.jit
     def costs(keys):
-        return jax.lax.map(lambda key: est(model, params, start, batch, key)[1].costs, keys, batch_size=500)
+        return jax.lax.map(lambda key: probed_costs(model, params, start, batch, keeps, key), keys, batch_size=500)
 
     drawn = np.asarray(costs(jax.random.split(jax.random.key(0), samples)))
     variance = jax.jit(jax.grad(lambda v: tb.exact.variance(tb.Optimal(keeps=1 / (1 + v)), model, params, batch)))
@@ -293,6 +291,22 @@ def test_the_running_estimate_of_the_costs_has_the_right_mean():
     error = drawn.std(0) / samples**0.5
     assert np.all(np.abs(drawn.mean(0) - slopes)[1:] <= 5.2 * error[1:])
     assert drawn[:, 0].max() == 0 and np.all(slopes[1:] > 5 * error[1:])
+
+
+def test_the_best_gates_do_not_run_away_where_credit_is_carried_far():
+    """Influence balancing, whose lags matter up to a hundred: with many cuts, their costs react to each other."""
+    task, keep = tb.InfluenceBalancing(length=200), 0.9
+    model, batch = task.model(), task.batch(jax.random.key(0))
+    params, est = model.init(jax.random.key(0)), tb.Optimal(keep)
+
+    @jax.jit
+    def variances(key):
+        chosen = est.chosen(settled(est, model, params, batch, key, 300), 200)
+        both = jnp.stack([chosen, jnp.full(200, keep).at[0].set(1.0)])
+        return jax.lax.map(lambda keeps: tb.exact.variance(tb.Optimal(keeps=keeps), model, params, batch), both)
+
+    chosen, equal = variances(jax.random.key(1))
+    assert chosen < 0.8 * equal
 
 
 @pytest.mark.parametrize("every, radius, keep, near", [(8, 0.8, 0.8, None), (1, 1.2, 0.5, 1.1)])

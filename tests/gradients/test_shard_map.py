@@ -40,6 +40,6 @@ for est in (tb.Full(), tb.Segment(2), tb.Segment(4, offset=1), tb.Window(3), tb.
 
 
 def test_gradients_are_the_same_on_four_devices():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,9 +1,11 @@
 """Rows of what was learned, and the experiments that are committed: their verdicts follow from their tables."""
 
+import itertools
 import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import polars as pl
@@ -93,6 +95,25 @@ def test_a_killed_cell_finds_its_checkpoint_again_and_a_finished_one_leaves_noth
     assert seen == [False, True]
     assert not list((tmp_path / "cells" / ".scratch").iterdir())
     assert checkpoint("state") is None
+
+
+def test_a_long_sweep_does_not_keep_all_its_programs(tmp_path, monkeypatch):
+    """The programs of some hundred cells filled the memory maps of a process, which died of it."""
+    function = jax.jit(lambda x: x + 1)
+    kept = []
+
+    def measure(config, key):
+        function(jnp.zeros(config["x"]))
+        kept.append(function._cache_size())
+        return [{"x": 1.0}]
+
+    monkeypatch.setattr("tbptt_jax.lab.run.CELLS_AT_ONCE", 4)
+    monkeypatch.setattr("tbptt_jax.lab.run.computed", itertools.count(1))
+    experiment = Experiment("long", "nowhere", {"smoke": {"x": list(range(1, 11))}}, measure)
+    store = Store(tmp_path)
+    store.require_writable()
+    run(experiment, cells(experiment, "smoke"), store)
+    assert kept == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

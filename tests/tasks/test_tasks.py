@@ -17,7 +17,7 @@ from tbptt_jax.model import Batch
 from tbptt_jax.tasks import registry
 from tbptt_jax.tasks.contract import check
 from tbptt_jax.tasks.influence_balancing import Balance
-from tests.problems import distance
+from tests.problems import announce, distance
 
 FALSE_ALARM = 1e-6
 TEXT = "It was the Time Traveller, 1898! " * 60
@@ -108,11 +108,7 @@ def test_a_task_in_a_file_and_one_that_a_package_announces(tmp_path, monkeypatch
     (tmp_path / "mine.py").write_text(code + "    name = 'mine'\n    distance: int = 3\n")
     task = tb.make_task(f"{tmp_path}/mine.py:Mine(symbols=2)")
     assert (task.distance, task.symbols) == (3, 2)
-    info = tmp_path / "theirs-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[tbptt_jax.tasks]\nmine = mine:Mine\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    announce(tmp_path, monkeypatch, "[tbptt_jax.tasks]\nmine = mine:Mine\n")
     registry.tasks.cache_clear()
     try:
         assert tb.make_task("mine").distance == 3
