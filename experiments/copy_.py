@@ -20,6 +20,7 @@ RATES = {"adam": [1e-2], "sgd": [0.3, 1.0, 3.0]}
 GROUP = ["task", "estimator", "tau"]
 FIXED, VARIABLE = "copy(longest=10)", "copy(longest=10, shortest=5)"
 SEES_ALL = 11  # lags
+SEES_NOTHING = {FIXED: 10, VARIABLE: 5}  # lags at most: no symbol that is asked for
 
 
 def optimizer_of(name, lags):
@@ -79,23 +80,25 @@ def by_task(table):
 def short_windows_fail(table):
     found, figure = [], []
     for task, windows, _ in by_task(table):
-        short, long = windows.filter(pl.col("tau") < SEES_ALL), windows.filter(pl.col("tau") >= SEES_ALL)
-        found.append(short["perplexity"].max() > 1.5 * long["perplexity"].min())
+        short, long = windows.filter(pl.col("tau") <= SEES_NOTHING[task]), windows.filter(pl.col("tau") >= SEES_ALL)
+        found.append(short["perplexity"].min() > 1.5 * long["perplexity"].min())
         figure.append(f"{task}: {said(windows)}")
     return Verdict("reproduced" if all(found) else "not reproduced", "; ".join(figure))
 
 
 def adaptive_is_at_least_as_good(table):
-    """Each against the best fixed window: reproduced where none is worse beyond twice the standard error, which is that
-    of all those that see far enough."""
+    """Each against the best fixed window: reproduced where none is worse beyond twice the standard error of all those
+    that see far enough, undecided where that is above a twentieth."""
     seeing = table.filter(pl.col("tau").is_null() | (pl.col("tau") >= SEES_ALL))
     error = error_of_difference(at_best_rate(seeing, GROUP), GROUP, "perplexity")
-    worse, figure = 0, []
+    worse, sharp, figure = 0, True, []
     for task, windows, adaptive in by_task(table):
         best = windows["perplexity"].min()
+        sharp &= error <= best / 20
         worse += adaptive.filter(pl.col("perplexity") > best + error).height
         figure.append(f"{task}: {said(adaptive)}; the best window {best:.3f}")
-    return Verdict("not reproduced" if worse else "reproduced", f"{'; '.join(figure)} (± {error:.3f})")
+    outcome = "not reproduced" if worse else "reproduced" if sharp else "undecided"
+    return Verdict(outcome, f"{'; '.join(figure)} (± {error:.3f})")
 
 
 AICHER = "Aicher, Foti & Fox 2019, Adaptively truncating backpropagation through time, table 1"

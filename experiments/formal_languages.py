@@ -10,7 +10,7 @@ import optax
 import polars as pl
 
 import tbptt_jax as tb
-from tbptt_jax.lab.experiment import Claim, Experiment, Verdict
+from tbptt_jax.lab.experiment import Claim, Experiment
 from tbptt_jax.lab.grid import estimator_of
 from tbptt_jax.lab.learning import at_best_rate, error_of_difference, in_a_stream, judged, learning_rows
 from tbptt_jax.plots.formal_languages import draw
@@ -87,7 +87,7 @@ def forward_beats_short_truncation(table):
 
 
 def best_gates_need_fewer(table):
-    """At equal memory."""
+    """As many states are kept for the gated backward pass; the estimate of the best gates keeps all for another one."""
 
     def at_each_length(part):
         rows = part.filter(pl.col("estimator").is_in(["optimal", "randomized"]))
@@ -99,14 +99,16 @@ def best_gates_need_fewer(table):
 
 
 def recalled(table):
+    """Against the bits of the best predictor that cannot recall."""
     rows = bits(table)
-    some = rows.filter(pl.col("bits") < pl.col("blind"))
+    full = rows.filter(pl.col("estimator") == "full()")
+    pairs = [(bits / error, blind / error) for bits, blind, error in full.select("bits", "blind", "error").iter_rows()]
     said = "; ".join(
-        f"{task} (blind {part['blind'][0]:.3f}): {words(part.filter(pl.col('bits') < pl.col('blind'))) or 'none'}"
+        f"{task} (blind {part['blind'][0]:.3f} ± {part['error'][0]:.3f}): "
+        f"{words(part.filter(pl.col('bits') < pl.col('blind'))) or 'none'}"
         for (task,), part in rows.group_by("task", maintain_order=True)
     )
-    full = some.filter(pl.col("estimator") == "full()").height == rows.filter(pl.col("estimator") == "full()").height
-    return Verdict("reproduced" if full else "not reproduced", f"below the bits without recall: {said}")
+    return judged(pairs, 1.0, f"below the bits without recall: {said}")
 
 
 UORO = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"

@@ -19,7 +19,7 @@ from tbptt_jax.estimators.base import Estimate, GatedEstimator
 from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.gradients.chunk import chunk_loss
-from tbptt_jax.gradients.cut_costs import probed_costs
+from tbptt_jax.gradients.cut_costs import crossing_credit
 from tbptt_jax.gradients.cuts import Gates
 from tbptt_jax.gradients.scan import cut_scan
 from tbptt_jax.model import sequence_shape
@@ -40,10 +40,10 @@ class Optimal(GatedEstimator):
     """Randomized truncation with keep probabilities of its own for every step, `keep` on average.
 
     They follow a running estimate of the costs of cuts at every step of a chunk, and are `keep` everywhere in the first
-    one; it takes one more backward pass and one jvp a chunk. A chunk moves them by 1 − `memory` of the way, since the
-    costs react to them: faster, they run away where credit is carried over many lags. `longest` is the largest number
-    of steps that a chunk may have. Or the probabilities are `keeps` `[T]`, from `exact.optimal_keeps`, say, and nothing
-    is estimated.
+    one. It takes one more backward pass a chunk, which is not cut and so keeps all states, and two jvps. A chunk moves
+    them by 1 − `memory` of the way, since the costs react to them: faster, they run away where credit is carried over
+    many lags. `longest` is the largest number of steps that a chunk may have. Or the probabilities are `keeps` `[T]`,
+    from `exact.optimal_keeps`, say, and nothing is estimated.
     """
 
     keep: Real = 0.9
@@ -119,11 +119,13 @@ class Optimal(GatedEstimator):
             return chunk_loss(model, params, carry.state, batch, partial(cut_scan, cut=cut))
 
         (loss, state), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
-        roots = jnp.sqrt(probed_costs(model, params, carry.state, batch, keeps, probe_key))
-        mean = jnp.mean(roots)
-        seen = jnp.where(mean > 0, roots / jnp.where(mean > 0, mean, 1), 1.0)
-        weights = self.memory * carry.weights[:length] + (1 - self.memory) * seen
-        return Estimate(loss, grads), Weights(state, carry.weights.at[:length].set(weights))
+        crossed = crossing_credit(model, params, carry.state, batch, keeps, probe_key)
+        largest = jnp.max(jnp.abs(crossed))  # by which its squares neither overflow nor vanish
+        told = jnp.isfinite(largest) & (largest > 0)
+        roots = jnp.linalg.norm(crossed / jnp.where(told, largest, 1), axis=1)
+        old = carry.weights[:length]
+        weights = self.memory * old + (1 - self.memory) * roots / jnp.where(told, jnp.mean(roots), 1)
+        return Estimate(loss, grads), Weights(state, carry.weights.at[:length].set(jnp.where(told, weights, old)))
 
 
 def best_keeps(weights: Float[Array, "T"], keep: Real) -> Float[Array, "T"]:

@@ -13,6 +13,14 @@ from tbptt_jax.estimators.perturbation import Particles, Perturbation, unperturb
 from tbptt_jax.estimators.pytree import Real
 
 
+class Promise:
+    """What the mean of particles is that may start anew: of the class, and of an instance that says after how many
+    chunks."""
+
+    def __get__(self, est, kind):
+        return "stream" if est is None or est.chunks is None else "never"
+
+
 @dataclass(frozen=True)
 class Persistent(Perturbation):
     """Particles that keep their perturbed states from chunk to chunk: g = (2σ²N)⁻¹ Σ_i vector_i (L⁺ − L⁻).
@@ -24,7 +32,7 @@ class Persistent(Perturbation):
     sigma: Real = 0.01
     particles: int = field(default=8, metadata={"static": True})
     chunks: int | None = field(default=None, metadata={"static": True})
-    unbiased: ClassVar[str] = "stream"
+    unbiased: ClassVar[str] = Promise()  # type: ignore[assignment]
 
     def __post_init__(self):
         super().__post_init__()

@@ -25,10 +25,11 @@ from tbptt_jax.gradients.scan import cut_scan
 from tbptt_jax.model import Batch, Model, Params, sequence_shape
 
 
-def probed_costs(
+def crossing_credit(
     model: Model, params: Params, state: PyTree, batch: Batch, keeps: Float[Array, "T"], key: Array
-) -> Float[Array, "T"]:
-    """An unbiased estimate of c_t for every step, where gates are kept with such probabilities."""
+) -> Float[Array, "T B"]:
+    """a_t · δ_t, whose squares, added up over the batch, are an unbiased estimate of c_t where gates are kept with such
+    probabilities."""
     sign_key, direction_key = jax.random.split(key)
     length, batch_size = sequence_shape(batch)
     signs = with_signs(sign_key, keeps, batch_size)
@@ -38,11 +39,9 @@ def probed_costs(
     )
     flat, restore = ravel_pytree(params)
     direction = restore(jax.random.normal(direction_key, flat.shape, flat.dtype))
-    crossed = sum(
-        jnp.sum((a * delta).reshape(length, batch_size, -1), axis=-1)
-        for a, delta in zip(crossing(model, params, state, batch, signs, direction), credits)
-    )
-    return jnp.sum(crossed**2, axis=1)
+    moving = crossing(model, params, state, batch, signs, direction)
+    products = [(a * delta).reshape(length, batch_size, -1) for a, delta in zip(moving, credits)]
+    return jnp.sum(jnp.concatenate(products, axis=-1), axis=-1)
 
 
 def crossing(model, params, state, batch, gates, direction) -> list:

@@ -14,7 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from tbptt_jax.cells import SummedLayer
+from tbptt_jax.cells import LSTM, Linear, SummedLayer, Tanh
 from tbptt_jax.gradients.influence import DRAWS, Dynamics, Step
 from tbptt_jax.model import RNN
 
@@ -31,9 +31,10 @@ class Units(NamedTuple):
 
 
 def summed_cell(dynamics: Dynamics) -> SummedLayer | None:
-    """The cell of the dynamics, if it is one layer whose weights act through one sum."""
+    """The cell of the dynamics, if it is one of the built-in layers of which all that holds; a subclass may do more."""
     model = dynamics.model
-    return model.cell if isinstance(model, RNN) and isinstance(model.cell, SummedLayer) else None
+    plain = type(model) is RNN and type(model.cell) in (Linear, Tanh, LSTM)
+    return model.cell if plain else None  # type: ignore[attr-defined]
 
 
 def one_unit(dynamics: Dynamics, old: Float[Array, "S"], summed: Float[Array, "G"]) -> Float[Array, "S"]:

@@ -32,5 +32,5 @@ def draw(table: pl.DataFrame) -> dict:
         left.minorticks_off()
         right.set_xticks(range(len(labels)), labels=labels, rotation=40, ha="right", fontsize=7)
         right.set_title("at the end, each seed (dotted: without recall)", fontsize=8)
-    grid[0, 0].legend(fontsize=6)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
     return {"perplexity": figure}

@@ -13,7 +13,8 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
-from tbptt_jax.cells import Stack
+from tbptt_jax.cells import Stack, Tanh
+from tbptt_jax.gradients.sparse import ByEntries, kept
 from tests.problems import BATCH, HIDDEN, INPUTS, MODELS, distance, full_gradient, problem, scaled, total
 
 CHUNKS = 3
@@ -177,6 +178,24 @@ def test_the_two_forms_of_a_sparse_influence_are_one(name):
         ours = tb.gradient(est, model, params, batch)
         other = tb.gradient(est, stacked, params | {"cell": (params["cell"],)}, batch)
         assert distance(ours, other | {"cell": other["cell"][0]}) < 1e-12
+
+
+def test_a_cell_that_does_more_than_its_base_is_not_taken_for_it():
+    """A leaky cell is a tanh cell by inheritance; all that SnAp knows of it must come from its step."""
+
+    @dataclass(frozen=True)
+    class Leaky(Tanh):
+        def step(self, params, state, x):
+            return 0.8 * state + 0.2 * super().step(params, state, x)
+
+    model, params, batch = problem("tanh")
+    leaky = dataclasses.replace(model, cell=Leaky(INPUTS, HIDDEN))
+    exact = jax.jit(jax.grad(lambda p: tb.loss(leaky, p, batch)))(params)
+    assert distance(tb.gradient(tb.SnAp(2), leaky, params, batch), exact) < 1e-12
+    form = kept(tb.SnAp().dynamics(leaky, params, leaky.initial_state(params, BATCH), batch.inputs[0]), 1)
+    assert isinstance(form, ByEntries)
+    with pytest.raises(ValueError, match="kf_rtrl: a model rnn"):
+        tb.gradient(tb.KFRTRL(), leaky, params, batch, jax.random.key(0))
 
 
 @pytest.mark.parametrize("cell, width", [("tanh", 1), ("lstm", 2)])

@@ -38,6 +38,7 @@ EXAMPLES = [
     tb.ES(),
     tb.TruncatedES(),
     tb.PES(),
+    tb.NRES(),
     tb.NRES(chunks=3),
     tb.ForwardGradient(4),
 ]

@@ -68,6 +68,7 @@ def test_particles_that_start_anew_miss_what_came_before(kind):
     mean, exact = mean_over_noise(kind, 4, chunks=2)
     assert mean == pytest.approx(truncated([8, 8]), abs=1e-12)
     assert abs(mean - exact) > 0.1 * abs(exact)
+    assert (kind.unbiased, kind().unbiased, kind(chunks=2).unbiased) == ("stream", "stream", "never")
 
 
 def truncated(lengths):

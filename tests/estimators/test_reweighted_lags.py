@@ -11,7 +11,7 @@ import tbptt_jax as tb
 from tbptt_jax.estimators.adaptive import FITS
 from tbptt_jax.estimators.base import Truncation, settled
 from tbptt_jax.estimators.optimal import FLOOR, best_keeps
-from tbptt_jax.gradients.cut_costs import probed_costs
+from tbptt_jax.gradients.cut_costs import crossing_credit
 from tests.problems import (
     BATCH,
     LENGTH,
@@ -283,7 +283,10 @@ def test_the_running_estimate_of_the_costs_has_the_right_mean():
 
     @jax.jit
     def costs(keys):
-        return jax.lax.map(lambda key: probed_costs(model, params, start, batch, keeps, key), keys, batch_size=500)
+        def one(key):
+            return jnp.sum(crossing_credit(model, params, start, batch, keeps, key) ** 2, axis=1)
+
+        return jax.lax.map(one, keys, batch_size=500)
 
     drawn = np.asarray(costs(jax.random.split(jax.random.key(0), samples)))
     variance = jax.jit(jax.grad(lambda v: tb.exact.variance(tb.Optimal(keeps=1 / (1 + v)), model, params, batch)))
@@ -335,6 +338,21 @@ def test_the_running_estimate_comes_near_to_the_best_gates(every, radius, keep, 
     assert float(chosen[1:].mean()) == pytest.approx(keep, abs=1e-3)
     assert best <= running < (near * best if near else 0.1 * even)
     assert best < 0.7 * even
+
+
+def test_chunks_that_tell_nothing_leave_the_gates_as_they_are():
+    """A chunk without a loss, and one whose credit is beyond floating point."""
+    model, params, batch = problem("tanh")
+    est = tb.Optimal(0.8, memory=0.5)
+    learned = settled(est, model, params, batch, jax.random.key(0), 5)
+    exploding = jax.tree.map(lambda leaf: 1e200 * leaf, params | {"cell": params["cell"]})
+    for params_now, batch_now in (
+        (params, batch._replace(weights=jnp.zeros_like(batch.weights))),
+        (params | {"readout": exploding["readout"]}, batch),
+    ):
+        _, after = est(model, params_now, learned, batch_now, jax.random.key(1))
+        assert np.array_equal(after.weights, learned.weights)
+    assert np.ptp(learned.weights[:LENGTH]) > 0.1
 
 
 def test_best_keeps_fills_what_is_asked_for():
