@@ -37,7 +37,7 @@ AXES = {
 SCALES = {
     "smoke": AXES
     | {"cell": "tanh", "training": 0, "tau": [2, 4, 8, 16]}
-    | {"estimator": ["segment", "window", "geometric", *UNBIASED, "snap()", "uoro()"]}
+    | {"estimator": ["segment", "window", "geometric", *UNBIASED, "uoro()"]}
     | {"length": 32, "hidden": 8, "samples": 256, "seeds": 3},
     "default": AXES | {"length": 64, "hidden": 16, "samples": 1024, "seeds": 4},
     "paper": AXES

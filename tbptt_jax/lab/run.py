@@ -1,6 +1,5 @@
 """Compute the cells of a grid that have no record yet, in this process; whatever becomes of one is a record."""
 
-import itertools
 import math
 import os
 import platform
@@ -21,8 +20,6 @@ from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Config, identity
 from tbptt_jax.lab.store import Record, Store
 
-CELLS_AT_ONCE = 32  # whose compiled programs are kept: those of hundreds would use up the memory maps of a process
-computed = itertools.count(1)
 RUN = "TBPTT_RUN"  # the name of a run, the same for all of its processes
 SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
 Report = Callable[[Record, bool], None]
@@ -113,9 +110,19 @@ def compute(experiment: Experiment, config: Config, debug: bool = False) -> Reco
             f"{type(error).__name__}: {error} ({os.path.basename(place.filename)}:{place.lineno})",
         )
         rows = []
-    if next(computed) % CELLS_AT_ONCE == 0:
+    if crowded():
         jax.clear_caches()
     return Record(identity(experiment, config), config, status, reason, rows, environment(), time.monotonic() - start)
+
+
+def crowded() -> bool:
+    """Whether half of the memory maps that a process may have are taken: compiled programs take some each, and those of
+    a hundred cells or two can take all. Only Linux counts them."""
+    try:
+        with open("/proc/self/maps") as maps, open("/proc/sys/vm/max_map_count") as most:
+            return 2 * sum(1 for _ in maps) > int(most.read())
+    except OSError:
+        return False
 
 
 def not_finite(rows: Sequence[Mapping[str, Any]]) -> str:
