@@ -14,7 +14,7 @@ def draw(table: pl.DataFrame) -> dict:
 
 
 def variance(table):
-    places, radii = (sorted(table[name].unique()) for name in ("losses", "radius"))
+    places, radii = (table[name].unique(maintain_order=True).to_list() for name in ("losses", "radius"))
     figure, grid = panels(len(places), len(radii), width=2.7, height=2.2, sharex=True, sharey="row")
     for axes_row, place in zip(grid, places):
         for axes, radius in zip(axes_row, radii):

@@ -39,7 +39,7 @@ def slope(table):
 
 def training(table):
     group = ["estimator", "tau"]
-    figure, grid = panels(1, 2, width=3.7, height=4.4, sharey=True)
+    figure, grid = panels(1, 2, width=4.2, height=4.4, sharey=True)
     long = table.filter(pl.col("length") == pl.col("length").max())
     for axes, part, title in (
         (grid[0, 0], long.filter(pl.col("tau").is_in(SHOWN)), "truncation"),

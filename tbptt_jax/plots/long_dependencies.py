@@ -38,5 +38,5 @@ def draw(table: pl.DataFrame) -> dict:
     for axes in grid[-1]:
         axes.set_xlabel("(expected) length τ (steps)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=6, fontsize="small")
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(6, 2 * len(tasks)), fontsize="small")
     return {"learned": figure}
