@@ -72,7 +72,12 @@ def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out"
     means = table.group_by([*group, "learning_rate"]).agg(
         pl.col(by).mean().alias("mean"), (pl.col("diverged_at") >= 0).any().alias("diverged")
     )
-    best = means.sort("diverged", "mean", "learning_rate").group_by(group, maintain_order=True).first().drop("mean", "diverged")
+    best = (
+        means.sort("diverged", "mean", "learning_rate")
+        .group_by(group, maintain_order=True)
+        .first()
+        .drop("mean", "diverged")
+    )
     return table.join(best, on=[*group, "learning_rate"], nulls_equal=True)
 
 

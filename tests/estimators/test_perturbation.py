@@ -92,6 +92,14 @@ def test_a_reset_forgets_the_noise_and_pes_adds_it_up():
         _, carry = est(model, params, carry, batch, jax.random.key(i))
     assert np.allclose(carry.vectors, noise[0] + noise[1]) and carry.plus.shape == (5, 1, 23)
 
+    anew = tb.PES(0.1, 5, chunks=2)  # after two chunks: from the unperturbed state, with new noise alone
+    _, third = anew(model, params, carry, batch, jax.random.key(3))
+    unperturbed = anew.init(model, params, 1, None)._replace(
+        state=carry.state, plus=est.copies(carry.state), minus=est.copies(carry.state)
+    )
+    _, fresh = anew(model, params, unperturbed, batch, jax.random.key(3))
+    assert distance(third._replace(age=0), fresh._replace(age=0)) < 1e-12 and int(fresh.age) == int(third.age) == 1
+
 
 def test_noise_has_its_spread_and_particles_differ():
     _, params, _ = problem("tanh")
