@@ -62,7 +62,7 @@ def ends(table):
     lengths = sorted(best["length"].unique(), reverse=True)
     figure, grid = panels(1, len(lengths), width=3.6, height=3.6, sharey=True)
     shortest = best.filter(pl.col("length") == lengths[-1])
-    names = shortest.group_by("estimator").agg(pl.col("distance").mean()).sort("distance", descending=True)
+    names = shortest.group_by("estimator").agg(pl.col("distance").mean()).sort("distance", "estimator", descending=True)
     for axes, length in zip(grid[0], lengths):
         for i, name in enumerate(names["estimator"]):
             seeds = best.filter((pl.col("length") == length) & (pl.col("estimator") == name))["distance"].clip(1e-8)
