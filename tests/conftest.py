@@ -1,16 +1,17 @@
 """Tests run in float64, and with the shapes and types of every annotation checked at run time.
 
-Their programs are tiny and many, so they are compiled as fast as can be, and kept in a folder that all tests share and
-the processes that they start.
+Their programs are tiny and many, so they are compiled as fast as can be, and kept for the tests that follow, in a folder
+that each worker shares with the processes that it starts.
 """
 
 import os
 from importlib.metadata import version
 from pathlib import Path
 
+CACHE = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ |= {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"),
+    "JAX_COMPILATION_CACHE_DIR": str(CACHE / os.environ.get("PYTEST_XDIST_WORKER", "alone")),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
