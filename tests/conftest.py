@@ -1,7 +1,7 @@
 """Tests run in float64, and with the shapes and types of every annotation checked at run time.
 
-Their programs are tiny and many, so they are compiled as fast as can be, and kept for the tests that follow, in a folder
-that each worker shares with the processes that it starts.
+Their programs are tiny and many, so they are compiled as fast as can be, and kept for the tests that follow: each
+worker has a folder for them, and so have the processes that it starts.
 """
 
 import os
@@ -18,8 +18,8 @@ os.environ |= {
 if version("jaxlib").startswith("0.10."):  # later ones do not know this flag, which halves the time of compilation
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
-import jax
-from jaxtyping import install_import_hook
+import jax  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 install_import_hook("tbptt_jax", "beartype.beartype")
