@@ -122,7 +122,7 @@ class WindowedEstimator(Truncation):
 
 def settled(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None, chunks: Whole) -> Carry:
     """What an estimator carries that has seen a batch so many times, each from its start: one that learns of the model
-    how to estimate (adaptive, optimal) has done so then."""
+    how to estimate (adaptive, optimal) has learned from them."""
     _, batch_size = sequence_shape(batch)
     init_key, key = (None, None) if key is None else jax.random.split(key)
     carry = est.init(model, params, batch_size, init_key)
