@@ -1,6 +1,7 @@
-"""Recurrent cells in the chapter's notation: linear, tanh, GRU, LSTM, stacks of them, and any flax cell.
+"""Recurrent cells in the chapter's notation: linear, tanh, GRU, LSTM, and stacks of them.
 
-A cell's weights are W_hx `[G·H, D]`, W_hh `[G·H, H]` and b_h `[G·H]`, the G blocks of a gated cell one above the other.
+A new cell is a `Layer` in this file, with its name, or a user's own `Cell`. A layer's weights are W_hx `[G·H, D]`,
+W_hh `[G·H, H]` and b_h `[G·H]`, the G blocks of a gated cell one above the other.
 """
 
 from abc import ABC, abstractmethod
@@ -10,23 +11,39 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.errors import UserError
 
 
 class Cell(ABC):
     """One recurrent layer, or a stack: a step on states whose leaves are `[B, ...]`, and what others read of it."""
 
     inputs: int
+    """How many numbers a step reads."""
     hidden: int
+    """How many numbers the readout sees."""
+    bias: ClassVar[Any] = True
+    """Whether it has biases, and so a readout of it too; it may be a property."""
+    summed: ClassVar[bool] = False
+    """Whether it is a `SummedLayer` whose step is the inherited one. A class that writes another step loses this."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__ and "summed" not in cls.__dict__:
+            cls.summed = False
 
     @abstractmethod
-    def init(self, key: Array) -> Any: ...
+    def init(self, key: Array) -> Any:
+        """Parameters drawn with a key."""
 
     @abstractmethod
-    def initial_state(self, params: Any, batch_size: int) -> Any: ...
+    def initial_state(self, params: Any, batch_size: int) -> Any:
+        """The state before the first step, every leaf `[B, ...]`."""
 
     @abstractmethod
-    def step(self, params: Any, state: Any, x: Array) -> Any: ...
+    def step(self, params: Any, state: Any, x: Array) -> Any:
+        """The state after a step that reads x `[B, D]`."""
 
     @abstractmethod
     def output(self, state: Any) -> Float[Array, "*B H"]:
@@ -46,13 +63,15 @@ class Layer(Cell):
     radius: float | None = None
     orthogonal: bool = False
     blocks: ClassVar[int] = 1
-    bias: ClassVar[bool] = True
+    """G, how many sums of weighted inputs a unit has."""
+    name: ClassVar[str]
+    """As `rnn` and the command line call it."""
 
     def __post_init__(self):
         if self.radius is not None and not self.radius >= 0:
-            raise ValueError(f"radius: a number of at least 0 is needed, got {self.radius!r}")
+            raise UserError(f"radius: a number of at least 0 is needed, got {self.radius!r}")
 
-    def init(self, key):
+    def init(self, key: Array):
         input_key, *recurrent_keys = jax.random.split(key, 1 + self.blocks)
         params = {
             "W_hx": jax.random.normal(input_key, (self.blocks * self.hidden, self.inputs)) / self.inputs**0.5,
@@ -62,29 +81,36 @@ class Layer(Cell):
             params["b_h"] = jnp.zeros(self.blocks * self.hidden)
         return params
 
-    def recurrent_block(self, key):
+    def recurrent_block(self, key: Array):
         shape = (self.hidden, self.hidden)
         if self.orthogonal:
             return jax.random.orthogonal(key, self.hidden) * (1.0 if self.radius is None else self.radius)
         block = jax.random.normal(key, shape) / self.hidden**0.5
         return block if self.radius is None else block * (self.radius / spectral_radius(block))
 
-    def initial_state(self, params, batch_size):
+    def initial_state(self, params: Any, batch_size: int):
         return jnp.zeros((batch_size, self.hidden), params["W_hh"].dtype)
 
-    def output(self, state):
+    def output(self, state: PyTree):
         return state
 
 
 @dataclass(frozen=True)
 class SummedLayer(Layer):
-    """A layer whose weights act through one sum, a_t = W_hx x_t + W_hh h_{t-1} + b_h `[B, G·H]`, and nowhere else."""
+    """A layer whose weights act through one sum, a_t = W_hx x_t + W_hh h_{t-1} + b_h `[B, G·H]`, and nowhere else.
+
+    Unit i of the new state depends on the old state of unit i and on the entries of a_t that belong to it, and on no
+    other unit: that is all that `snap`, `rflo` and `kf_rtrl` ask of a cell to work in proportion to its parameters. A
+    subclass gives `activate`, and is held to this when one of them is used.
+    """
+
+    summed: ClassVar[bool] = True
 
     @abstractmethod
     def activate(self, state: Any, summed: Array) -> Any:
-        """The new state, from the old one and a_t."""
+        """The new state, from the old one and a_t, unit by unit."""
 
-    def step(self, params, state, x):
+    def step(self, params: Any, state: PyTree, x: PyTree):
         summed = x @ params["W_hx"].T + self.output(state) @ params["W_hh"].T
         return self.activate(state, summed + params["b_h"] if self.bias else summed)
 
@@ -93,9 +119,10 @@ class SummedLayer(Layer):
 class Linear(SummedLayer):
     """h_t = W_hx x_t + W_hh h_{t-1}, without a bias, as the chapter works it out by hand."""
 
-    bias: ClassVar[bool] = False
+    name: ClassVar[str] = "linear"
+    bias: ClassVar[Any] = False
 
-    def activate(self, state, summed):
+    def activate(self, state: PyTree, summed: Array):
         return summed
 
 
@@ -103,7 +130,9 @@ class Linear(SummedLayer):
 class Tanh(SummedLayer):
     """h_t = tanh(W_hx x_t + W_hh h_{t-1} + b_h)."""
 
-    def activate(self, state, summed):
+    name: ClassVar[str] = "tanh"
+
+    def activate(self, state: PyTree, summed: Array):
         return jnp.tanh(summed)
 
 
@@ -111,9 +140,10 @@ class Tanh(SummedLayer):
 class GRU(Layer):
     """h_t = z ⊙ h_{t-1} + (1 − z) ⊙ tanh(candidate), the reset gate acting on h_{t-1} before its matrix."""
 
+    name: ClassVar[str] = "gru"
     blocks: ClassVar[int] = 3
 
-    def step(self, params, state, x):
+    def step(self, params: Any, state: PyTree, x: PyTree):
         two = 2 * self.hidden
         from_input = x @ params["W_hx"].T + params["b_h"]
         gates = jax.nn.sigmoid(from_input[..., :two] + state @ params["W_hh"][:two].T)
@@ -126,17 +156,18 @@ class GRU(Layer):
 class LSTM(SummedLayer):
     """c_t = f ⊙ c_{t-1} + i ⊙ tanh(candidate), h_t = o ⊙ tanh(c_t); the state is (h, c)."""
 
+    name: ClassVar[str] = "lstm"
     blocks: ClassVar[int] = 4
 
-    def initial_state(self, params, batch_size):
+    def initial_state(self, params: Any, batch_size: int):
         return (super().initial_state(params, batch_size),) * 2
 
-    def activate(self, state, summed):
+    def activate(self, state: PyTree, summed: Array):
         i, f, o, candidate = jnp.split(summed, 4, axis=-1)
         c = jax.nn.sigmoid(f) * state[1] + jax.nn.sigmoid(i) * jnp.tanh(candidate)
         return jax.nn.sigmoid(o) * jnp.tanh(c), c
 
-    def output(self, state):
+    def output(self, state: PyTree):
         return state[0]
 
 
@@ -154,24 +185,28 @@ class Stack(Cell):
     def hidden(self) -> int:  # type: ignore[override]
         return self.layers[-1].hidden
 
-    def init(self, key):
+    @property
+    def bias(self) -> bool:  # type: ignore[override]
+        return self.layers[-1].bias
+
+    def init(self, key: Array):
         return tuple(layer.init(k) for layer, k in zip(self.layers, jax.random.split(key, len(self.layers))))
 
-    def initial_state(self, params, batch_size):
+    def initial_state(self, params: Any, batch_size: int):
         return tuple(layer.initial_state(p, batch_size) for layer, p in zip(self.layers, params))
 
-    def step(self, params, state, x):
+    def step(self, params: Any, state: PyTree, x: PyTree):
         new_state = []
         for layer, p, s in zip(self.layers, params, state):
             new_state.append(layer.step(p, s, x))
             x = layer.output(new_state[-1])
         return tuple(new_state)
 
-    def output(self, state):
+    def output(self, state: PyTree):
         return self.layers[-1].output(state[-1])
 
 
-CELLS: dict[str, type[Layer]] = {"linear": Linear, "tanh": Tanh, "gru": GRU, "lstm": LSTM}
+CELLS: dict[str, type[Layer]] = {cell.name: cell for cell in (Linear, Tanh, GRU, LSTM)}
 
 
 def spectral_radius(matrix: Float[Array, "H H"]) -> Float[Array, ""]:

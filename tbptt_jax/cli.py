@@ -5,7 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.version import __version__
 
 
@@ -15,7 +17,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given.words = list(sys.argv[1:] if words is None else words)
     try:
         return given.command(given)
-    except ValueError as error:
+    except UserError as error:
         print(f"tbptt: {error}", file=sys.stderr)
         return 2
 
@@ -34,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     command("list", list_names, "the experiments, estimators and tasks, one line each")
     run = command("run", run_experiment, "run an experiment, from where it stopped; figures and claims at the end")
-    run.add_argument("name", help="an experiment in experiments/, or a file that holds one")
+    run.add_argument("name", help="an experiment, or a file that holds one")
     run.add_argument("--scale", choices=["smoke", "default", "paper"], help="default: default")
     run.add_argument(
         "--config", type=Path, metavar="FILE", help="a TOML file of these same words; the command line wins"
@@ -42,6 +44,9 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--set", action="append", default=[], metavar="AXIS=V,V,...", help="other values of an axis")
     run.add_argument("--seeds", type=int, metavar="N", help="how many seeds, side by side")
     run.add_argument("--estimator", action="append", default=[], metavar="TEXT", help='such as "segment(tau=8)"')
+    run.add_argument(
+        "--add-estimator", action="append", default=[], metavar="TEXT", help="one more, beside the experiment's own"
+    )
     run.add_argument("--task", action="append", default=[], metavar="TEXT", help='such as "recall(distance=20)"')
     run.add_argument("--jobs", type=int, metavar="N", help="that many worker processes on this machine (Dask)")
     run.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
@@ -69,39 +74,37 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def list_names(given) -> int:
-    from tbptt_jax.estimators.registry import estimators
-    from tbptt_jax.lab.experiment import find_experiments, load_experiment
+def list_names(given: argparse.Namespace) -> int:
+    from tbptt_jax import experiments
+    from tbptt_jax.estimators import all_estimators
     from tbptt_jax.named import signature, summary
-    from tbptt_jax.tasks.registry import tasks
+    from tbptt_jax.tasks import all_tasks
 
     print("experiments")
-    for name in find_experiments():
-        print(f"  {name:48} {load_experiment(name).summary}")
-    for title, kinds in (("estimators", estimators()), ("tasks", tasks())):
+    for name in experiments.names():
+        print(f"  {name:48} {experiments.load(name).summary}")
+    for title, kinds in (("estimators", all_estimators()), ("tasks", all_tasks())):
         print(title)
         for kind in kinds.values():
             print(f"  {signature(kind):48} {summary(kind)}")
     return 0
 
 
-def check_value(given) -> int:
-    """The contract of an estimator or a task: a built-in name says which of the two, a file is asked for both."""
+def check_value(given: argparse.Namespace) -> int:
+    """The contract of an estimator or a task: a known name says which of the two, a file is asked for both."""
+    from tbptt_jax.estimators import Estimator, all_estimators
     from tbptt_jax.estimators import contract as of_estimators
-    from tbptt_jax.estimators.registry import make_estimator
-    from tbptt_jax.named import classes_in_file, parse_call
+    from tbptt_jax.named import Named, made, read_call
+    from tbptt_jax.tasks import Task, all_tasks
     from tbptt_jax.tasks import contract as of_tasks
-    from tbptt_jax.tasks.base import Task
-    from tbptt_jax.tasks.registry import make_task, tasks
 
-    path, colon, call = given.value.rpartition(".py:")
-    name = parse_call("check", call)[0]
-    is_task = name in (classes_in_file("check", Path(path + ".py"), Task) if colon else tasks())
+    known = {**all_estimators(), **all_tasks()}
+    value: Any = made("check", read_call("check", given.value, known, Named))
+    if not isinstance(value, Estimator | Task):
+        raise UserError(f"check: an estimator or a task is needed, got {given.value}")
     marks = {True: "held", False: "BROKEN", None: "-"}
     findings = []
-    for finding in (
-        of_tasks.check(make_task(given.value)) if is_task else of_estimators.check(make_estimator(given.value))
-    ):
+    for finding in of_tasks.check(value) if isinstance(value, Task) else of_estimators.check(value):
         findings.append(finding)
         print(f"{marks[finding.held]:6}  {finding.sentence}", f"\n        {finding.detail}" if finding.detail else "")
     broken = sum(finding.held is False for finding in findings)
@@ -109,33 +112,24 @@ def check_value(given) -> int:
     return 1 if broken else 0
 
 
-def run_experiment(given) -> int:
-    from tbptt_jax.commands import run_command
+def run_experiment(given: argparse.Namespace) -> int:
+    from tbptt_jax.commands import Running, run_command
+    from tbptt_jax.lab.grid import Choices
 
     if given.config is not None:
         from_file(given)
     if given.jobs and given.scheduler:
-        raise ValueError("--jobs, --scheduler: give one of the two, not both")
+        raise UserError("--jobs, --scheduler: give one of the two, not both")
     for option, value in (("--seeds", given.seeds), ("--timeout", given.timeout), ("--jobs", given.jobs)):
         if value is not None and not value > 0:
-            raise ValueError(f"{option}: a number above 0 is needed, got {value}")
+            raise UserError(f"{option}: a number above 0 is needed, got {value}")
     if not (given.jobs or given.scheduler):
         use_all_cores()
-    return run_command(
-        given.name,
-        given.results,
-        scale=given.scale or "default",
-        settings=given.set,
-        estimators=given.estimator,
-        tasks=given.task,
-        seeds=given.seeds,
-        jobs=given.jobs,
-        scheduler=given.scheduler,
-        timeout=given.timeout,
-        fail_fast=given.fail_fast,
-        debug=given.debug,
-        words=given.words,
+    choices = Choices(
+        given.scale or "default", given.set, given.estimator, given.add_estimator, given.task, given.seeds
     )
+    how = Running(given.jobs, given.scheduler, given.timeout, given.fail_fast, given.debug, given.words)
+    return run_command(given.name, given.results, choices, how)
 
 
 def use_all_cores() -> None:
@@ -148,9 +142,9 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", cores)
 
 
-def from_file(given) -> None:
-    """Take the words of a TOML file where the command line says nothing else: scale, seeds, estimator, task, jobs,
-    scheduler, timeout, and a table `set` of axes."""
+def from_file(given: argparse.Namespace) -> None:
+    """Take the words of a TOML file where the command line says nothing else: scale, seeds, estimator,
+    add_estimator, task, jobs, scheduler, timeout, and a table `set` of axes."""
     import tomllib
 
     from tbptt_jax.errors import choose
@@ -158,11 +152,12 @@ def from_file(given) -> None:
     try:
         words = tomllib.loads(given.config.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"--config: {given.config} cannot be read: {error}") from error
+        raise UserError(f"--config: {given.config} cannot be read: {error}") from error
     known = {
         "scale": str,
         "seeds": int,
         "estimator": list,
+        "add_estimator": list,
         "task": list,
         "jobs": int,
         "scheduler": str,
@@ -172,7 +167,7 @@ def from_file(given) -> None:
     for name, value in words.items():
         kind = choose(f"--config {given.config}", name, known)
         if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
-            raise ValueError(f"--config {given.config}: {name} must be of type {kind.__name__}, got {value!r}")
+            raise UserError(f"--config {given.config}: {name} must be of type {kind.__name__}, got {value!r}")
     for name in known.keys() - {"set"} & words.keys():
         if not getattr(given, name):
             setattr(given, name, words[name])
@@ -182,41 +177,41 @@ def from_file(given) -> None:
             given.set.append(f"{axis}=" + ",".join(map(str, values if isinstance(values, list) else [values])))
 
 
-def show_status(given) -> int:
+def show_status(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import status_command
 
     return status_command(given.name, given.results)
 
 
-def plot_results(given) -> int:
+def plot_results(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import plot_command
 
     return plot_command(given.name, given.results)
 
 
-def judge_claims(given) -> int:
+def judge_claims(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import claims_command
 
     return claims_command(given.name, given.results)
 
 
-def export_table(given) -> int:
+def export_table(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import export_command
 
     return export_command(given.name, given.results, given.output)
 
 
-def run_benchmark(given) -> int:
+def run_benchmark(given: argparse.Namespace) -> int:
     from importlib import import_module
 
     if given.rounds < 1:
-        raise ValueError(f"--rounds: a number of at least 1 is needed, got {given.rounds}")
+        raise UserError(f"--rounds: a number of at least 1 is needed, got {given.rounds}")
     use_all_cores()
     import_module(f"tbptt_jax.benchmarks.{given.name}").main(given.rounds)
     return 0
 
 
-def show_info(given) -> int:
+def show_info(given: argparse.Namespace) -> int:
     import platform
     from importlib.metadata import version
 

@@ -1,8 +1,13 @@
-"""Messages that name the option, the value given and the values allowed."""
+"""The one exception that is the user's to mend; its messages name the option, the value given and those allowed."""
 
 import difflib
 from collections.abc import Mapping
 from typing import Any
+
+
+class UserError(ValueError):
+    """Something that was asked for cannot be: its message says what to write instead. The command line prints it in one
+    line; every other exception is a defect, and keeps its traceback."""
 
 
 def choose(option: str, name: str, allowed: Mapping[str, Any]) -> Any:
@@ -11,4 +16,4 @@ def choose(option: str, name: str, allowed: Mapping[str, Any]) -> Any:
         return allowed[name]
     nearest = difflib.get_close_matches(str(name), allowed, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
-    raise ValueError(f"{option}: unknown name {name!r}.{hint} Known: {', '.join(sorted(allowed))}")
+    raise UserError(f"{option}: unknown name {name!r}.{hint} Known: {', '.join(sorted(allowed))}")

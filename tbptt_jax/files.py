@@ -1,26 +1,45 @@
 """Files: Python code of the user's own, where data sets live, and files that are there whole or not at all."""
 
+import hashlib
 import importlib.util
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from tbptt_jax.errors import UserError
+
 
 def import_file(what: str, path: Path) -> ModuleType:
-    """The module in a file; `what` it is for names the option in errors."""
-    if not path.is_file():
-        raise ValueError(f"{what}: there is no file {path}")
-    name = f"tbptt_jax_user_{path.stem}_{abs(hash(path.resolve())):x}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    """The module in a file, or in a folder with an `__init__.py`; `what` it is for names the option in errors.
+
+    It is imported once for all its uses, and anew when the file has changed. It can import the files beside it.
+    """
+    file = path / "__init__.py" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{what}: there is no file {file}")
+    stamp = file.stat()
+    return _imported(what, file.resolve(), stamp.st_mtime_ns, stamp.st_size)
+
+
+@cache
+def _imported(what: str, file: Path, *stamp: int) -> ModuleType:
+    is_package = file.name == "__init__.py"
+    stem, neighbours = (file.parent.name, file.parent.parent) if is_package else (file.stem, file.parent)
+    name = f"tbptt_jax_user_{stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    folders = [str(file.parent)] if is_package else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up by its name
+    if str(neighbours) not in sys.path:
+        sys.path.append(str(neighbours))  # at the end: a neighbour never hides a module that is installed
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise ValueError(f"{what}: {path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise UserError(f"{what}: {file} cannot be imported: {type(error).__name__}: {error}") from error
     return module
 
 
@@ -30,7 +49,7 @@ def data_folder() -> Path:
     return Path(os.environ.get("TBPTT_DATA") or cache / "tbptt_jax").resolve()
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all, even if the power fails: beside its place, flushed, renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

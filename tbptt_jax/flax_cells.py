@@ -9,15 +9,17 @@ the carry's leaves: `position` says which. Where it is none of them, the output 
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.cells import Cell
+from tbptt_jax.errors import UserError
+from tbptt_jax.model import Params
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,18 @@ class FlaxCell(Cell):
     @abstractmethod
     def apply(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]: ...
 
-    def initial_state(self, params, batch_size):
+    def initial_state(self, params: Params, batch_size: int):
         carry = self.start(params, batch_size)
         if self.position is not None:
             return carry
         return carry, jnp.zeros((batch_size, self.hidden), jax.tree.leaves(params)[0].dtype)
 
-    def step(self, params, state, x):
+    def step(self, params: Params, state: PyTree, x: PyTree):
         if self.position is not None:
             return self.apply(params, state, x)[0]
         return self.apply(params, state[0], x)
 
-    def output(self, state):
+    def output(self, state: PyTree):
         return state[1] if self.position is None else jax.tree.leaves(state)[self.position]
 
 
@@ -53,13 +55,13 @@ class FlaxCell(Cell):
 class LinenCell(FlaxCell):
     module: linen.Module
 
-    def init(self, key):
+    def init(self, key: Array):
         return self.module.init(key, self.start({}, 1), jnp.zeros((1, self.inputs)))
 
-    def start(self, params, batch_size):
+    def start(self, params: Params, batch_size: int):
         return self.module.initialize_carry(jax.random.key(0), (batch_size, self.inputs))
 
-    def apply(self, params, carry, x):
+    def apply(self, params: Params, carry: PyTree, x: PyTree):
         return self.module.apply(params, carry, x)
 
 
@@ -68,37 +70,35 @@ class NNXCell(FlaxCell):
     source: Any  # the class, or an instance that holds its weights
     graph: Any = None
 
-    def build(self, key):
+    def build(self, key: Array):
         return (
             self.source(self.inputs, self.hidden, rngs=nnx.Rngs(key)) if isinstance(self.source, type) else self.source
         )
 
-    def init(self, key):
+    def init(self, key: Array):
         return nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param, ...)[1])
 
-    def module(self, params):
+    def module(self, params: Params):
         return nnx.merge(self.graph, nnx.State(params))
 
-    def start(self, params, batch_size):
+    def start(self, params: Params, batch_size: int):
         return self.module(params).initialize_carry((batch_size, self.inputs), nnx.Rngs(0))
 
-    def apply(self, params, carry, x):
+    def apply(self, params: Params, carry: PyTree, x: PyTree):
         return self.module(params)(carry, x)
 
 
-def wrap_flax_cell(cell: Any, hidden: int) -> Callable[[int], Cell]:
-    """A function from the number of inputs to the wrapped cell."""
+def wrap_flax_cell(cell: Any, inputs: int, hidden: int) -> Cell:
+    """The cell that a flax module is."""
     if isinstance(cell, linen.Module):
-        return lambda inputs: locate_output(LinenCell(inputs, hidden, None, cell))
+        return locate_output(LinenCell(inputs, hidden, None, cell))
     if isinstance(cell, nnx.Module) or (isinstance(cell, type) and issubclass(cell, nnx.Module)):
-
-        def wrap(inputs):
-            plain = NNXCell(inputs, hidden, None, cell)
-            graph, _ = nnx.split(nnx.eval_shape(plain.build, jax.random.key(0)))
-            return locate_output(replace(plain, graph=graph))
-
-        return wrap
-    raise ValueError(f"cell: a name, a flax.linen cell or a flax.nnx cell (class or instance) is needed, got {cell!r}")
+        plain = NNXCell(inputs, hidden, None, cell)
+        graph, _ = nnx.split(nnx.eval_shape(plain.build, jax.random.key(0)))
+        return locate_output(replace(plain, graph=graph))
+    raise UserError(
+        f"cell: a name, a Cell, a flax.linen cell or a flax.nnx cell (class or instance) is needed, got {cell!r}"
+    )
 
 
 def locate_output(cell: FlaxCell) -> FlaxCell:
@@ -108,6 +108,6 @@ def locate_output(cell: FlaxCell) -> FlaxCell:
     step = jax.make_jaxpr(lambda params, x: cell.apply(params, cell.start(params, 1), x))(params, x)
     *carry, output = step.jaxpr.outvars
     if output.aval.shape != (1, cell.hidden):
-        raise ValueError(f"hidden: the cell's output has shape {output.aval.shape[1:]}, got hidden={cell.hidden}")
+        raise UserError(f"hidden: the cell's output has shape {output.aval.shape[1:]}, got hidden={cell.hidden}")
     same = [i for i, leaf in enumerate(carry) if leaf is output]
     return replace(cell, position=same[0] if same else None)

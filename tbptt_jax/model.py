@@ -1,24 +1,25 @@
 """The model of the chapter: h_t = f(x_t, h_{t-1}, w), o_t = g(h_t, w), l(o_t, y_t).
 
 A `Model` holds no parameters; it says how to make them and how to use them. Everything else in the package
-(estimators, analysis, training) reaches a recurrent model through these five methods alone.
+(estimators, analysis, training) reaches a recurrent model through these five methods alone, and runs it over a sequence
+by `unroll`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.cells import CELLS, Cell, Stack
-from tbptt_jax.errors import choose
+from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer
+from tbptt_jax.errors import UserError, choose
 
-Params = PyTree
-State = PyTree
+Params: TypeAlias = Any  # a pytree of arrays
+State: TypeAlias = Any  # a pytree of arrays
 
 
 class Batch(NamedTuple):
@@ -32,6 +33,15 @@ class Batch(NamedTuple):
 @dataclass(frozen=True)
 class Model(ABC):
     """A recurrent model; subclass it as a frozen dataclass with hashable fields. States and outputs are batched."""
+
+    summed_layer: ClassVar[Any] = None
+    """The `SummedLayer` that the step is, where it is one and all parameters that the step reads are that layer's; it
+    may be a property. A class that writes another step loses it."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__ and "summed_layer" not in cls.__dict__:
+            cls.summed_layer = None
 
     @abstractmethod
     def init(self, key: Array) -> Params:
@@ -53,11 +63,6 @@ class Model(ABC):
     def losses(self, output: PyTree, target: PyTree) -> Array:
         """l(o_t, y_t), one number a sequence: `[B]`."""
 
-    def example_input(self, batch_size: int) -> PyTree:
-        """An input x_t `[B, ...]`, of which only the shape counts: for estimators that carry an influence and must know
-        how a step is made before they see data. Other estimators do without it."""
-        raise ValueError(f"{type(self).__name__}.example_input: this estimator needs it; return an input of one step")
-
 
 @dataclass(frozen=True)
 class RNN(Model):
@@ -68,34 +73,35 @@ class RNN(Model):
     loss: Callable[[Array, Array], Array]
     bias: bool = True
 
-    def init(self, key):
+    @property
+    def summed_layer(self) -> SummedLayer | None:  # type: ignore[override]
+        return self.cell if self.cell.summed else None  # type: ignore[return-value]
+
+    def init(self, key: Array):
         cell_key, readout_key = jax.random.split(key)
         readout = {"W_qh": jax.random.normal(readout_key, (self.outputs, self.cell.hidden)) / self.cell.hidden**0.5}
         if self.bias:
             readout["b_q"] = jnp.zeros(self.outputs)
         return {"cell": self.cell.init(cell_key), "readout": readout}
 
-    def initial_state(self, params, batch_size):
+    def initial_state(self, params: Params, batch_size: int):
         return self.cell.initial_state(params["cell"], batch_size)
 
-    def step(self, params, state, x):
+    def step(self, params: Params, state: PyTree, x: PyTree):
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != (self.cell.inputs,):
-            raise ValueError(
+            raise UserError(
                 f"inputs: floats of shape [T, B, {self.cell.inputs}] are needed, got {x.dtype} of shape "
                 f"{['T', *x.shape]}. For symbols write jax.nn.one_hot(symbols, {self.cell.inputs})"
             )
         return self.cell.step(params["cell"], state, x)
 
-    def readout(self, params, state):
+    def readout(self, params: Params, state: PyTree):
         weights = params["readout"]
         output = self.cell.output(state) @ weights["W_qh"].T
         return output + weights["b_q"] if self.bias else output
 
-    def losses(self, output, target):
+    def losses(self, output: PyTree, target: Array):
         return self.loss(output, target)
-
-    def example_input(self, batch_size):
-        return jnp.zeros((batch_size, self.cell.inputs))
 
 
 def rnn(
@@ -109,7 +115,8 @@ def rnn(
     radius: float | None = None,
     orthogonal: bool = False,
 ) -> RNN:
-    """A recurrent network: `cell` is "linear", "tanh", "gru", "lstm" or any flax RNN cell (see `cells`).
+    """A recurrent network: `cell` is "linear", "tanh", "gru", "lstm", a `Cell` class or instance of your own, or any
+    flax RNN cell (see `flax_cells`).
 
     `radius` sets the spectral radius of every recurrent matrix at initialisation; `orthogonal` draws it orthogonal
     (radius 1 unless given). `loss` is "softmax" (integer targets), "squared", "binary" or a function
@@ -117,30 +124,39 @@ def rnn(
     """
     for name, value in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
+            raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
     loss = loss if callable(loss) else choose("loss", loss, LOSSES)
-    return RNN(make_cell(cell, inputs, hidden, layers, radius, orthogonal), outputs, loss, bias=cell != "linear")
+    made = make_cell(cell, inputs, hidden, layers, radius, orthogonal)
+    return RNN(made, outputs, loss, bias=made.bias)
 
 
 def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:
-    """A cell by name, or around a flax cell; more than one layer makes a stack."""
-    if isinstance(cell, str):
-        kind = choose("cell", cell, CELLS)
+    """A cell by name or class, a cell that is there, or one around a flax cell; more than one layer makes a stack."""
+    kind: Any = choose("cell", cell, CELLS) if isinstance(cell, str) else cell
+    draws_its_own = not (isinstance(kind, type) and issubclass(kind, Layer))
+    if draws_its_own and (radius is not None or orthogonal):
+        raise UserError(f"radius, orthogonal: {cell!r} draws its own weights; give it an initializer instead")
 
-        build: Callable[[int], Cell] = lambda width: kind(width, hidden, radius, orthogonal)  # noqa: E731
-    else:
-        from tbptt_jax.flax_cells import wrap_flax_cell  # flax is slow to import and not needed by the cells above
+    def build(width: int) -> Cell:
+        if not draws_its_own:
+            return kind(width, hidden, radius, orthogonal)
+        if isinstance(kind, type) and issubclass(kind, Cell):
+            return kind(width, hidden)  # type: ignore[call-arg]
+        if not isinstance(kind, Cell):
+            from tbptt_jax.flax_cells import wrap_flax_cell  # flax is slow to import and not needed by other cells
 
-        if radius is not None or orthogonal:
-            raise ValueError(f"radius, orthogonal: {cell!r} draws its own weights; give it an initializer instead")
-        build = wrap_flax_cell(cell, hidden)
+            return wrap_flax_cell(kind, width, hidden)
+        if (kind.inputs, kind.hidden) != (width, hidden):
+            raise UserError(f"inputs, hidden: the cell has {(kind.inputs, kind.hidden)}, got {(width, hidden)}")
+        return kind
+
     return build(inputs) if layers == 1 else Stack(tuple(build(inputs if i == 0 else hidden) for i in range(layers)))
 
 
 def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
     """-log softmax(output)[target], in nats; the targets are whole numbers in 0..K-1, and any other gives NaN."""
     if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise ValueError(f"targets: the softmax loss needs whole numbers, got {target.dtype}")
+        raise UserError(f"targets: the softmax loss needs whole numbers, got {target.dtype}")
     same_shape(target, output.shape[:-1])
     chosen = jnp.take_along_axis(output, target[..., None], axis=-1, mode="fill")[..., 0]
     inside = (target >= 0) & (target < output.shape[-1])
@@ -162,9 +178,9 @@ def binary_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]
 LOSSES = {"softmax": softmax_loss, "squared": squared_loss, "binary": binary_loss}
 
 
-def same_shape(target, shape):
+def same_shape(target: Array, shape: tuple[int, ...]):
     if target.shape != shape:
-        raise ValueError(f"targets: shape {['T', *shape]} is needed by this loss, got {['T', *target.shape]}")
+        raise UserError(f"targets: shape {['T', *shape]} is needed by this loss, got {['T', *target.shape]}")
 
 
 def loss(model: Model, params: Params, batch: Batch) -> Array:
@@ -174,14 +190,30 @@ def loss(model: Model, params: Params, batch: Batch) -> Array:
     is never hidden: it makes the loss NaN.
     """
     _, batch_size = sequence_shape(batch)
+    start = lax.stop_gradient(model.initial_state(params, batch_size))
+    return chunk_loss(model, params, start, batch)[0]
 
-    def step(state, x):
+
+def chunk_loss(
+    model: Model, params: Params, start: State, batch: Batch, scan: Callable = lax.scan
+) -> tuple[Array, State]:
+    """The loss of a chunk from a state, and the state after it; for `scan` see `unroll`."""
+    final, states = unroll(model, params, start, batch.inputs, scan)
+    return loss_of_states(model, params, states, batch), final
+
+
+def unroll(
+    model: Model, params: Params, start: State, inputs: PyTree, scan: Callable = lax.scan
+) -> tuple[State, State]:
+    """The forward pass: the last state, and the states after all steps `[T, B, ...]`.
+
+    `scan(step, start, inputs)` is `lax.scan` or one that lets less credit back."""
+
+    def step(state: State, x: PyTree) -> tuple[State, State]:
         state = model.step(params, state, x)
         return state, state
 
-    start = lax.stop_gradient(model.initial_state(params, batch_size))
-    _, states = lax.scan(step, start, batch.inputs)
-    return loss_of_states(model, params, states, batch)
+    return scan(step, start, inputs)
 
 
 def loss_of_states(model: Model, params: Params, states: State, batch: Batch) -> Array:
@@ -190,7 +222,7 @@ def loss_of_states(model: Model, params: Params, states: State, batch: Batch) ->
     losses = jax.vmap(model.losses)(outputs, batch.targets)
     length, batch_size = sequence_shape(batch)
     if losses.shape != (length, batch_size):
-        raise ValueError(f"{type(model).__name__}.losses: shape [B] = [{batch_size}] is needed, got {losses.shape[1:]}")
+        raise UserError(f"{type(model).__name__}.losses: shape [B] = [{batch_size}] is needed, got {losses.shape[1:]}")
     return weighted_mean(losses, batch.weights)
 
 
@@ -204,18 +236,20 @@ def weighted_mean(losses: Float[Array, "T B"], weights: Array | None) -> Array:
 
 def sequence_shape(batch: Batch) -> tuple[int, int]:
     """(T, B) of a batch, after a check that inputs, targets and weights agree on it."""
+    if not isinstance(batch, Batch):
+        raise UserError(f"batch: a Batch(inputs, targets) of arrays [T, B, ...] is needed, got {batch!r:.80}")
     shapes = {
         name: [jnp.shape(leaf) for leaf in jax.tree.leaves(part)]
         for name, part in (("inputs", batch.inputs), ("targets", batch.targets), ("weights", batch.weights))
     }
     if not shapes["inputs"]:
-        raise ValueError("inputs: at least one array [T, B, ...] is needed, got none")
+        raise UserError("inputs: at least one array [T, B, ...] is needed, got none")
     length, batch_size = (*shapes["inputs"][0], 0, 0)[:2]
     if not length or not batch_size:
-        raise ValueError(f"inputs: shape [T, B, ...] with T and B at least 1 is needed, got {shapes['inputs'][0]}")
+        raise UserError(f"inputs: shape [T, B, ...] with T and B at least 1 is needed, got {shapes['inputs'][0]}")
     for name, found in shapes.items():
         for shape in found:
             if shape[:2] != (length, batch_size) or (name == "weights" and len(shape) != 2):
                 wanted = f"[{length}, {batch_size}]" if name == "weights" else f"[{length}, {batch_size}, ...]"
-                raise ValueError(f"{name}: shape {wanted} is needed to match the inputs, got {list(shape)}")
+                raise UserError(f"{name}: shape {wanted} is needed to match the inputs, got {list(shape)}")
     return length, batch_size

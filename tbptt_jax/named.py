@@ -8,14 +8,15 @@ import ast
 import dataclasses
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
+from inspect import isabstract
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
-import jax
 import numpy as np
 
-from tbptt_jax.errors import choose
+from tbptt_jax.errors import UserError, choose
 from tbptt_jax.files import import_file
+from tbptt_jax.jax_internals import is_traced
 
 Kind = TypeVar("Kind", bound="Named")
 
@@ -42,24 +43,19 @@ class Named:
             cls.name = cls.__name__.lower()
 
     def __str__(self) -> str:
-        given = (
-            f"{field.name}={plain(getattr(self, field.name))!r}"
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) is not field.default
-        )
-        return f"{self.name}({', '.join(given)})"
+        return f"{self.name}({arguments(self)})"
 
     def require(self, field: str, allowed: str, holds: Any) -> None:
         """Check a hyperparameter, in `__post_init__`; the values of traced ones are not known and pass."""
         value = getattr(self, field)
-        if isinstance(value, jax.core.Tracer):
+        if is_traced(value):
             return
         try:
             fine = not isinstance(value, bool) and np.all(holds(np.asarray(value)))
         except TypeError:
             fine = False
         if not fine:
-            raise ValueError(f"{self.name}: {field} must be {allowed}, got {value!r}")
+            raise UserError(f"{self.name}: {field} must be {allowed}, got {value!r}")
 
     def require_whole(self, field: str, minimum: int) -> None:
         def holds(value):
@@ -68,13 +64,24 @@ class Named:
         self.require(field, f"a whole number of at least {minimum}", holds)
 
 
+def arguments(value: Any) -> str:
+    """The fields that differ from their defaults, as arguments."""
+    return ", ".join(
+        f"{field.name}={plain(getattr(value, field.name))!r}"
+        for field in dataclasses.fields(value)
+        if getattr(value, field.name) is not field.default
+    )
+
+
 def plain(value: Any) -> Any:
     """A NumPy or JAX scalar as the Python number that text can hold."""
-    return value.item() if getattr(value, "shape", None) == () and not isinstance(value, jax.core.Tracer) else value
+    return value.item() if getattr(value, "shape", None) == () and not is_traced(value) else value
 
 
-def known(built_in: Iterable[type[Kind]], base: type, group: str) -> dict[str, type[Kind]]:
-    """Classes by name: the built-in ones, and those announced under an entry-point group."""
+def known(index: Iterable[Any], base: Any, group: str) -> dict[str, type[Kind]]:
+    """Classes by name: the concrete subclasses of a base among what an index holds, and those that are announced under
+    an entry-point group."""
+    built_in = [kind for kind in index if isinstance(kind, type) and issubclass(kind, base) and not isabstract(kind)]
     announced = [point.load() for point in entry_points(group=group)]
     for kind in announced:
         if not (isinstance(kind, type) and issubclass(kind, base)):
@@ -82,29 +89,59 @@ def known(built_in: Iterable[type[Kind]], base: type, group: str) -> dict[str, t
     return {kind.name: kind for kind in (*built_in, *announced)}
 
 
-def make(option: str, text: str, classes: Mapping[str, type[Kind]], base: type) -> Kind:
+class Call(NamedTuple):
+    """What a text says: a class, the file that it stands in ("" for a known one), and its arguments if it has any."""
+
+    kind: type[Any]
+    file: str
+    arguments: tuple[list, dict[str, Any]] | None
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the name of a class in a file."""
+        return f"{self.file}:" if self.file else ""
+
+    def written(self, value: Any) -> str:
+        """The text of a value of this class."""
+        return f"{self.prefix}{value}" if not self.file else f"{self.prefix}{self.kind.__name__}({arguments(value)})"
+
+
+def read_call(option: str, text: str, classes: Mapping[str, Any], base: Any) -> Call:
+    """What a text such as "segment(tau=8)", "segment" or "my_file.py:Mine" says; nothing is evaluated."""
+    path, colon, call = text.strip().rpartition(".py:")
+    name, given = parse_call(option, call if colon else text)
+    file = f"{path}.py" if colon else ""
+    return Call(choose(option, name, classes_in_file(option, Path(file), base) if colon else classes), file, given)
+
+
+def make(option: str, text: str, classes: Mapping[str, type[Kind]], base: Any) -> Kind:
     """The value that a text describes: of a known class, or of one in a file."""
-    path, colon, call = text.rpartition(".py:")
-    name, args, kwargs = parse_call(option, call if colon else text)
-    kind = choose(option, name, classes_in_file(option, Path(path.strip() + ".py"), base) if colon else classes)
+    return made(option, read_call(option, text, classes, base))
+
+
+def made(option: str, call: Call) -> Any:
+    """The value of a call; one without arguments takes the defaults."""
+    args, kwargs = call.arguments or ([], {})
     try:
-        return kind(*args, **kwargs)
+        return call.kind(*args, **kwargs)
     except TypeError as error:  # a missing, surplus or misspelt argument
-        raise ValueError(f"{option}: {text!r} does not fit {signature(kind)}: {error}") from error
+        given = ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])
+        text = f"{call.prefix}{call.kind.name}({given})"
+        raise UserError(f"{option}: {text!r} does not fit {signature(call.kind)}: {error}") from error
 
 
-def parse_call(option: str, text: str) -> tuple[str, list, dict]:
-    """Name, arguments and keyword arguments of a call whose arguments are literals; nothing is evaluated."""
+def parse_call(option: str, text: str) -> tuple[str, tuple[list, dict[str, Any]] | None]:
+    """The name of a call, and its arguments and keyword arguments, which are literals; None for a name alone."""
     try:
         node = ast.parse(text.strip(), mode="eval").body
         if isinstance(node, ast.Name):
-            return node.id, [], {}
+            return node.id, None
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             raise ValueError
         kwargs = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
-        return node.func.id, [ast.literal_eval(arg) for arg in node.args], kwargs
+        return node.func.id, ([ast.literal_eval(arg) for arg in node.args], kwargs)
     except (SyntaxError, ValueError):
-        raise ValueError(f"{option}: a form like name(length=16, alpha=4.0) is needed, got {text!r}") from None
+        raise UserError(f"{option}: a form like name(length=16, alpha=4.0) is needed, got {text!r}") from None
 
 
 def classes_in_file(option: str, path: Path, base: type) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_the_linear_model_has_the_closed_form_of_the_chapter():
 def test_states_carried_over_chunks_equal_the_unchunked_pass(name):
     model, params, batch = problem(name)
     for est in (tb.Full(), tb.Segment(2), tb.Window(2), tb.Randomized(0.5)):
-        carry, losses, totals = est.init(model, params, BATCH, None), [], []
+        carry, losses, totals = est.init(model, params, batch, None), [], []
         for i in range(0, LENGTH, 2):
             chunk = jax.tree.map(lambda leaf, i=i: leaf[i : i + 2], batch)
             estimate, carry = est(model, params, carry, chunk, jax.random.key(i))
@@ -274,7 +274,7 @@ def test_a_batch_that_does_not_fit_is_refused_by_name(change, words):
         (("tahn", 1, 1, 1), "cell: unknown name 'tahn'. Did you mean tanh"),
         (("tanh", 1, 1, 1, "sofmax"), "loss: unknown name 'sofmax'. Did you mean softmax"),
         (("tanh", 1, 0, 1), "hidden: a whole number of at least 1 is needed, got 0"),
-        ((object(), 1, 1, 1), "cell: a name, a flax.linen cell or a flax.nnx cell"),
+        ((object(), 1, 1, 1), "cell: a name, a Cell, a flax.linen cell or a flax.nnx cell"),
         ((linen.GRUCell(5), 1, 3, 1), "hidden: the cell's output has shape"),
     ],
 )

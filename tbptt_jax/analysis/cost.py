@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
-from jax.interpreters.partial_eval import dce_jaxpr
 from jaxtyping import Array
 
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.jax_internals import ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun, jaxprs_in_params
+from tbptt_jax.model import Batch, Model, Params
 
 # they move numbers, or draw them; every other primitive counts one operation for each number that it puts out
 FREE = {
@@ -42,11 +41,10 @@ class Cost(NamedTuple):
 
 def cost(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None = None) -> Cost:
     """What one chunk costs, the estimator's numbers being constants of the program."""
-    _, batch_size = sequence_shape(batch)
     key = jax.random.key(0) if key is None else key
 
     def estimate(params, batch, key):
-        carry = est.init(model, params, batch_size, key)
+        carry = est.init(model, params, batch, key)
         return est(model, params, carry, batch, key)
 
     memory: Any = jax.jit(estimate).lower(params, batch, key).compile().memory_analysis()
@@ -64,7 +62,7 @@ def count(function: Callable, *arguments: Any) -> tuple[int, int]:
     return flops, depth
 
 
-def walk(jaxpr, consts, arguments, done: dict | None = None) -> tuple[list, int, int]:
+def walk(jaxpr: Any, consts: Any, arguments: Any, done: dict | None = None) -> tuple[list, int, int]:
     """Run a jaxpr and count: (results, operations, depth)."""
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments)))
     depths: dict = {}
@@ -86,7 +84,7 @@ def walk(jaxpr, consts, arguments, done: dict | None = None) -> tuple[list, int,
     return results, flops, max((depths.get(v, 0) for v in jaxpr.outvars if not isinstance(v, Literal)), default=0)
 
 
-def step(equation, inputs, done) -> tuple[list, int, int]:
+def step(equation: Any, inputs: Any, done: dict) -> tuple[list, int, int]:
     """One equation: (results, operations, depth that it adds)."""
     name, params = equation.primitive.name, equation.params
     if name == "scan":
@@ -109,7 +107,7 @@ def step(equation, inputs, done) -> tuple[list, int, int]:
     return results, operations(equation), 0
 
 
-def scan(equation, inputs):
+def scan(equation: Any, inputs: Any):
     """All turns of a scan are alike, unless there is a loop in it whose turns depend on data."""
     params = equation.params
     body, length = params["jaxpr"], params["length"]
@@ -131,11 +129,11 @@ def scan(equation, inputs):
     return results, flops, depth
 
 
-def stacked_count(outside, inside) -> int:
+def stacked_count(outside: Any, inside: Any) -> int:
     return sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(outside, inside))
 
 
-def while_loop(params, inputs):
+def while_loop(params: Params, inputs: Any):
     condition, body = params["cond_jaxpr"], params["body_jaxpr"]
     of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
     condition_consts, body_consts = inputs[:of_condition], inputs[of_condition : of_condition + of_body]
@@ -147,15 +145,14 @@ def while_loop(params, inputs):
     return state, flops, depth
 
 
-def depends_on_data(jaxpr) -> bool:
+def depends_on_data(jaxpr: Any) -> bool:
     return any(
-        equation.primitive.name in ("while", "cond")
-        or any(map(depends_on_data, jax.extend.core.jaxprs_in_params(equation.params)))
+        equation.primitive.name in ("while", "cond") or any(map(depends_on_data, jaxprs_in_params(equation.params)))
         for equation in jaxpr.eqns
     )
 
 
-def operations(equation) -> int:
+def operations(equation: Any) -> int:
     name, shapes = equation.primitive.name, [v.aval.shape for v in equation.invars]
     if name == "dot_general":
         (left, _), _ = equation.params["dimension_numbers"]

@@ -1,8 +1,8 @@
 """Everything that needs no sampling: the public names of `tb.exact`."""
 
-from tbptt_jax.analysis.best_gates import optimal_keeps, telescope_chances
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
 from tbptt_jax.analysis.moments import expected_gradient, gate_variances, variance
+from tbptt_jax.analysis.optimal import optimal_chances, optimal_keeps
 from tbptt_jax.analysis.spectrum import BiasCurve, LagSpectrum, bias_curve, lag_spectrum
 
 __all__ = [
@@ -15,7 +15,7 @@ __all__ = [
     "gate_variances",
     "lag_spectrum",
     "linear_credit_norms",
+    "optimal_chances",
     "optimal_keeps",
-    "telescope_chances",
     "variance",
 ]

@@ -5,10 +5,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.cells import Linear
-from tbptt_jax.gradients.lags import earlier, pullback, unroll
+from tbptt_jax.errors import UserError
+from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.model import RNN, Batch, Model, Params, sequence_shape
 
@@ -16,7 +17,7 @@ from tbptt_jax.model import RNN, Batch, Model, Params, sequence_shape
 @partial(jax.jit, static_argnames="model")
 def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T T"]:
     """Entry [t, k] is ‖∂l_t/∂h_{t−k}‖, the mean over the sequences of the batch; 0 where k > t (t from 0)."""
-    run = unroll(model, params, batch)
+    run = trajectory(model, params, batch)
     pull = pullback(model, params, batch.inputs, run.before)
 
     def one_lag(credits, _):
@@ -32,8 +33,8 @@ def linear_credit_norms(model: RNN, params: Params, batch: Batch) -> Float[Array
 
     W_hh must have a full set of eigenvectors; where it has not, the norms are NaN."""
     if not (isinstance(model, RNN) and isinstance(model.cell, Linear)):
-        raise ValueError(f"model: a linear network is needed, got {model}; use credit_norms")
-    run = unroll(model, params, batch)
+        raise UserError(f"model: a linear network is needed, got {model}; use credit_norms")
+    run = trajectory(model, params, batch)
     (own,) = loss_credit(model, params, run.after, batch)
     values, vectors = jnp.linalg.eig(params["cell"]["W_hh"])
     coordinates = own @ vectors
@@ -42,7 +43,7 @@ def linear_credit_norms(model: RNN, params: Params, batch: Batch) -> Float[Array
     return jnp.tril(jnp.mean(jnp.linalg.norm(faded, axis=-1), axis=-1))
 
 
-def loss_credit(model, params, after, batch):
+def loss_credit(model: Model, params: Params, after: PyTree, batch: Batch):
     """∂l_t/∂h_t of every loss on its own, without weights: leaves `[T, B, ...]`."""
 
     def total(moving):
@@ -74,7 +75,7 @@ def decay_rate(norms: Float[Array, "T T"], first: int = 0, last: int | None = No
     length = len(norms)
     last = length - 1 if last is None else last
     if not 0 <= first < last < length:
-        raise ValueError(f"first, last: lags with 0 <= first < last < {length} are needed, got {first} and {last}")
+        raise UserError(f"first, last: lags with 0 <= first < last < {length} are needed, got {first} and {last}")
     lags = jnp.arange(length)
     phi = jnp.sum(norms, axis=0) / (length - lags)
     used = ((lags >= first) & (lags <= last) & (phi > 0)).astype(phi.dtype)

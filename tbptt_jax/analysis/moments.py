@@ -11,12 +11,13 @@ Renewal gates (ARTBP): within a segment everything is determined by its first st
 independent pieces g(i, j), the losses i..j−1 backpropagated to step i, along a Markov chain of segment starts. The
 chain is walked once, carrying for each start the probability and the first two moments of what came before.
 
-State and parameters are flattened: H numbers a sequence, or B·H where the gates are shared by a batch, P parameters;
+State and parameters are flattened: H numbers a sequence, or B·H where gates are shared by a batch, P parameters;
 memory is that of one influence matrix [H, P], time that of T products with it, and of T²/2 for renewal gates: small
 models, short batches.
 """
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, singledispatch
 
 import jax
 import jax.numpy as jnp
@@ -24,46 +25,82 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.estimators.laws import Fixed, Independent, Patterns, Renewal
-from tbptt_jax.gradients.cuts import Gates
-from tbptt_jax.gradients.lags import unroll
-from tbptt_jax.gradients.leaves import floats, with_floats
-from tbptt_jax.gradients.scan import cut_scan
-from tbptt_jax.model import Batch, Model, Params, loss_of_states, sequence_shape
+from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.base import Estimator, cut_estimate
+from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
+from tbptt_jax.gradients.cuts.kinds import Gates
+from tbptt_jax.gradients.cuts.lags import Trajectory, trajectory
+from tbptt_jax.gradients.influence.dynamics import Dynamics
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
 
 
 def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch) -> PyTree:
-    """E[estimate]; for an estimator whose law is not known, an error that says what to do instead."""
-    length, batch_size = sequence_shape(batch)
-    law = known_law(est, length, "expected_gradient")
-    if isinstance(law, Fixed):
-        return est(model, params, model.initial_state(params, batch_size), batch, None)[0].grads
-    if isinstance(law, Independent):
-        return gradient_with_gates(model, params, batch, law.mean)
-    if isinstance(law, Patterns):
-        stacked = jax.vmap(partial(gradient_with_gates, model, params, batch))(law.gates)
-        return jax.tree.map(lambda leaf: jnp.tensordot(law.probabilities, leaf, 1), stacked)
-    readout, unravel = ravel_pytree(unroll(model, params, batch).readout)
-    means, _ = over_sequences(partial(renewal_moments, law), model, params, batch, shared=False)
-    return unravel(readout + means)
+    """E[estimate], for an estimator whose law is known; a law of your own is registered with `mean_under`."""
+    return mean_under(known_law(est, sequence_shape(batch)[0], "expected_gradient"), est, model, params, batch)
 
 
 def variance(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
-    """Σ_params Var(estimate); for an estimator whose law is not known, an error that says what to do instead."""
-    length, _ = sequence_shape(batch)
-    law = known_law(est, length, "variance")
-    if isinstance(law, Fixed):
-        return jnp.zeros(())
-    if isinstance(law, Patterns):
-        stacked = jax.vmap(partial(gradient_with_gates, model, params, batch))(law.gates)
-        flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])(stacked)
-        mean = law.probabilities @ flat
-        return law.probabilities @ jnp.sum((flat - mean) ** 2, axis=1)
-    if isinstance(law, Independent):
-        return jnp.sum(gate_variances(est, model, params, batch))
-    _, variances = over_sequences(partial(renewal_moments, law), model, params, batch, is_shared(est))
-    return variances
+    """Σ_params Var(estimate), for an estimator whose law is known; see `variance_under`."""
+    return variance_under(known_law(est, sequence_shape(batch)[0], "variance"), est, model, params, batch)
+
+
+@singledispatch
+def mean_under(law: Law, est: Estimator, model: Model, params: Params, batch: Batch) -> PyTree:
+    """E[estimate] where gates have this law: one function a law."""
+    raise UserError(f"expected_gradient: no closed form is known for the law {type(law).__name__} of {est}")
+
+
+@singledispatch
+def variance_under(law: Law, est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
+    """Σ_params Var(estimate) where gates have this law: one function a law."""
+    raise UserError(f"variance: no closed form is known for the law {type(law).__name__} of {est}")
+
+
+@mean_under.register
+def _(law: Fixed, est: Estimator, model: Model, params: Params, batch: Batch):
+    return est(model, params, est.init(model, params, batch, None), batch, None)[0].grads
+
+
+@variance_under.register
+def _(law: Fixed, est: Estimator, model: Model, params: Params, batch: Batch):
+    return jnp.zeros(())
+
+
+@mean_under.register
+def _(law: Independent, est: Estimator, model: Model, params: Params, batch: Batch):
+    return gradient_with_gates(model, params, batch, law.mean)
+
+
+@variance_under.register
+def _(law: Independent, est: Estimator, model: Model, params: Params, batch: Batch):
+    return jnp.sum(gate_variances(est, model, params, batch))
+
+
+@mean_under.register
+def _(law: Patterns, est: Estimator, model: Model, params: Params, batch: Batch):
+    stacked = jax.vmap(partial(gradient_with_gates, model, params, batch))(law.gates)
+    return jax.tree.map(lambda leaf: jnp.tensordot(law.probabilities, leaf, 1), stacked)
+
+
+@variance_under.register
+def _(law: Patterns, est: Estimator, model: Model, params: Params, batch: Batch):
+    stacked = jax.vmap(partial(gradient_with_gates, model, params, batch))(law.gates)
+    flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])(stacked)
+    mean = law.probabilities @ flat
+    return law.probabilities @ jnp.sum((flat - mean) ** 2, axis=1)
+
+
+@mean_under.register
+def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
+    run = trajectory(model, params, batch)
+    means, _ = over_sequences(partial(renewal_moments, law), model, params, batch, shared=False)
+    through_states = dynamics_of(model, params, run, batch, together=False).gradient(means)
+    return jax.tree.map(jnp.add, run.readout, through_states)
+
+
+@variance_under.register
+def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
+    return over_sequences(partial(renewal_moments, law), model, params, batch, est.shared)[1]
 
 
 def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, "T"]:
@@ -71,68 +108,52 @@ def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -
     length, _ = sequence_shape(batch)
     law = known_law(est, length, "gate_variances")
     if not isinstance(law, Independent):
-        raise ValueError(f"gate_variances: independent gates are needed, {est} has others")
-    return over_sequences(partial(independent_variances, law), model, params, batch, is_shared(est))
+        raise UserError(f"gate_variances: independent gates are needed, {est} has others")
+    return over_sequences(partial(independent_variances, law), model, params, batch, est.shared)
 
 
-def known_law(est, length, asked):
+def known_law(est: Estimator, length: int, asked: str):
     law = est.law(length)
     if law is None:
-        raise ValueError(f"{asked}: no closed form is known for {est}; use measure, which samples")
+        raise UserError(f"{asked}: no closed form is known for {est}; use measure, which samples")
     return law
 
 
-def is_shared(est) -> bool:
-    return bool(getattr(est, "shared", False))
+def gradient_with_gates(model: Model, params: Params, batch: Batch, gates: Float[Array, "T"]) -> PyTree:
+    """The gradient of the loss with given gates, the same for all sequences."""
+    start = model.initial_state(params, sequence_shape(batch)[1])
+    return cut_estimate(Gates(gates), model, params, start, batch)[0].grads
 
 
-def gradient_with_gates(model, params, batch, gates):
-    """The gradient of the loss with given gates `[T]`, the same for all sequences."""
-    _, batch_size = sequence_shape(batch)
-
-    def loss(params):
-        def step(state, x):
-            state = model.step(params, state, x)
-            return state, state
-
-        start = lax.stop_gradient(model.initial_state(params, batch_size))
-        _, states = cut_scan(step, start, batch.inputs, Gates(gates))
-        return loss_of_states(model, params, states, batch)
-
-    return jax.grad(loss)(params)
-
-
-def over_sequences(moments, model, params, batch, shared):
+def over_sequences(moments: Callable, model: Model, params: Params, batch: Batch, shared: bool) -> PyTree:
     """Sum what `moments(jacobians, own credit [T, H])` gives over the sequences, or take the batch as one sequence.
 
-    `jacobians(t)` is (J_t `[H, H]`, F_t `[H, P]`) by the flattened state and parameters.
+    `jacobians(t)` is (J_t `[H, H]`, F_t `[H, P]`) by the flattened state and the parameters that a step depends on.
     """
-    run = unroll(model, params, batch)
-    flat_params, unravel_params = ravel_pytree(params)
-    split = partial(jnp.expand_dims, axis=0) if shared else (lambda leaf: jnp.moveaxis(leaf, 1, 0)[:, :, None])
+    run = trajectory(model, params, batch)
+    dynamics = dynamics_of(model, params, run, batch, together=shared)
 
     def one(before, inputs, own_credit):
-        def flat_step(flat_params, moving, state, x):
-            _, restore = ravel_pytree(floats(state))
-            return ravel_pytree(
-                floats(model.step(unravel_params(flat_params), with_floats(state, restore(moving)), x))
-            )[0]
-
         def jacobians(t):
-            state, x = jax.tree.map(lambda leaf: leaf[t], (before, inputs))
-            moving = ravel_pytree(floats(state))[0]
-            return (
-                jax.jacrev(flat_step, 1)(flat_params, moving, state, x),
-                jax.jacrev(flat_step, 0)(flat_params, moving, state, x),
-            )
+            step = dynamics.at(*jax.tree.map(lambda leaf: leaf[t], (before, inputs)))
+            return step.jacobian(), step.direct()
 
         return moments(jacobians, jax.vmap(lambda leaves: ravel_pytree(leaves)[0])(own_credit))
 
-    parts = jax.tree.map(split, (run.before, batch.inputs, run.own_credit))
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), lax.map(lambda part: one(*part), parts))
+    parts = run.before, batch.inputs, run.own_credit
+    if shared:
+        return one(*parts)
+    apart = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), parts)
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), lax.map(lambda part: one(*part), apart))
 
 
-def independent_variances(law: Independent, jacobians, own_credit) -> Float[Array, "T"]:
+def dynamics_of(model: Model, params: Params, run: Trajectory, batch: Batch, *, together: bool) -> Dynamics:
+    """The steps of the sequences of a batch, or of all of them taken as one."""
+    place = (lambda leaf: leaf[0]) if together else (lambda leaf: leaf[0, 0])
+    return Dynamics(model, params, *jax.tree.map(place, (run.before, batch.inputs)), together=together)
+
+
+def independent_variances(law: Independent, jacobians: Callable, own_credit: Array) -> Float[Array, "T"]:
     length, size = own_credit.shape
     law = jax.tree.map(lambda leaf: leaf.astype(own_credit.dtype), law)
 
@@ -160,7 +181,7 @@ def independent_variances(law: Independent, jacobians, own_credit) -> Float[Arra
     return shares
 
 
-def renewal_moments(law: Renewal, jacobians, own_credit) -> tuple[Float[Array, "P"], Float[Array, ""]]:
+def renewal_moments(law: Renewal, jacobians: Callable, own_credit: Array) -> tuple[Float[Array, "P"], Float[Array, ""]]:
     """(mean, total variance) of Σ_t F_tᵀ δ_t when segments are cut by a renewal law.
 
     For a segment that starts at step i, `pieces` walks j = i+1..T (0-based, T the end) and gives what the losses

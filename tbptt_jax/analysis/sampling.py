@@ -20,7 +20,7 @@ the result does not depend on the number of devices over which the groups are sp
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,9 @@ from jaxtyping import Array, Float, PyTree
 from scipy.special import stdtrit
 
 from tbptt_jax.devices import over_devices
-from tbptt_jax.estimators.base import Estimator, settled
-from tbptt_jax.model import Batch, Model, Params, loss, sequence_shape
+from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.base import Estimator, warmed_up
+from tbptt_jax.model import Batch, Model, Params, loss
 
 GROUPS = 32
 
@@ -74,13 +75,13 @@ def measure(
     the estimator; the groups are spread over the local devices, as many of them as divide 32.
     """
     if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
-        raise ValueError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
+        raise UserError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
     if not isinstance(at_once, int) or at_once < 1:
-        raise ValueError(f"at_once: a whole number of at least 1 is needed, got {at_once!r}")
+        raise UserError(f"at_once: a whole number of at least 1 is needed, got {at_once!r}")
     if not isinstance(warmup, int) or warmup < 0:
-        raise ValueError(f"warmup: a whole number of at least 0 is needed, got {warmup!r}")
+        raise UserError(f"warmup: a whole number of at least 0 is needed, got {warmup!r}")
     if not 0 < level < 1:
-        raise ValueError(f"level: a number between 0 and 1 is needed, got {level!r}")
+        raise UserError(f"level: a number between 0 and 1 is needed, got {level!r}")
     if exact is None:
         exact = exact_gradient(model, params, batch)
     sums, pilot = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, warmup, at_once)
@@ -88,7 +89,7 @@ def measure(
 
 
 @partial(jax.jit, static_argnums=0)
-def exact_gradient(model, params, batch):
+def exact_gradient(model: Model, params: Params, batch: Batch):
     return jax.grad(loss, argnums=1)(model, params, batch)
 
 
@@ -105,15 +106,25 @@ class GroupSums(NamedTuple):
 
 
 @partial(jax.jit, static_argnames=("model", "at_once"))
-def draw_groups(est, model, params, batch, key, per_group, exact, warmup, at_once) -> tuple[GroupSums, Array]:
+def draw_groups(
+    est: Estimator,
+    model: Model,
+    params: Params,
+    batch: Batch,
+    key: Array,
+    per_group: Any,
+    exact: Any,
+    warmup: Any,
+    at_once: Any,
+) -> tuple[GroupSums, Array]:
     flat_exact = ravel_pytree(exact)[0]
     exact_norm = jnp.linalg.norm(flat_exact)
 
-    carry = settled(est, model, params, batch, jax.random.fold_in(key, 2**32 - 1), warmup)  # no sample's number
+    carry = warmed_up(est, model, params, batch, jax.random.fold_in(key, 2**32 - 1), warmup)  # no sample's number
 
     def draw(est, params, carry, batch, key, index):
         init_key, key = jax.random.split(jax.random.fold_in(key, index))
-        start = est.restart(model, params, carry, sequence_shape(batch)[1], init_key)
+        start = est.restart(model, params, carry, batch, init_key)
         return ravel_pytree(est(model, params, start, batch, key)[0].grads)[0]
 
     pilot = draw(est, params, carry, batch, key, 0) - flat_exact
@@ -143,7 +154,7 @@ def draw_groups(est, model, params, batch, key, per_group, exact, warmup, at_onc
 
 
 @partial(jax.jit, static_argnames="samples")
-def summarize(sums: GroupSums, pilot, exact, samples: int, quantile) -> Measurement:
+def summarize(sums: GroupSums, pilot: Any, exact: Any, samples: int, quantile: Any) -> Measurement:
     per_group = samples // GROUPS
     about = sums.about / per_group
     d = pilot + about
@@ -180,7 +191,7 @@ def summarize(sums: GroupSums, pilot, exact, samples: int, quantile) -> Measurem
     )
 
 
-def squared_bias(value, d, quantile) -> Interval:
+def squared_bias(value: Any, d: Array, quantile: Any) -> Interval:
     """All b ≥ 0 with (value − b)² ≤ quantile² (4 λ b / 32 + 2 tr S² / (32 · 31)), S the covariance of the group means
     and λ its size in the direction of their mean."""
     mean = jnp.mean(d, axis=0)

@@ -15,8 +15,9 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.errors import choose
-from tbptt_jax.gradients.lags import earlier, pullback, unroll
+from tbptt_jax.errors import UserError, choose
+from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
+from tbptt_jax.jax_internals import is_traced
 from tbptt_jax.model import Batch, Model, Params, sequence_shape
 
 
@@ -66,12 +67,10 @@ def lag_spectrum(
     length, _ = sequence_shape(batch)
     lags = length if lags is None else lags
     if not 1 <= lags <= length:
-        raise ValueError(f"lags: a whole number from 1 to T = {length} is needed, got {lags!r}")
+        raise UserError(f"lags: a whole number from 1 to T = {length} is needed, got {lags!r}")
     if products_only is not None and products_only < 1:
-        raise ValueError(
-            f"products_only: the number of gradients to hold, at least 1, is needed, got {products_only!r}"
-        )
-    run = unroll(model, params, batch)
+        raise UserError(f"products_only: the number of gradients to hold, at least 1, is needed, got {products_only!r}")
+    run = trajectory(model, params, batch)
     pull = pullback(model, params, batch.inputs, run.before)
     flat_readout, unravel = ravel_pytree(run.readout)
 
@@ -129,11 +128,11 @@ def bias_curve(spectrum: LagSpectrum, scheme: str, taus: Array | Sequence) -> Bi
     "window" (τ lags), "segment" (τ steps, random offset) or "geometric" (the probability to keep, in place of τ).
     """
     weigh = choose("scheme", scheme, SCHEMES)
-    if not isinstance(spectrum.length, jax.core.Tracer) and len(spectrum.gram) != spectrum.length:
-        raise ValueError(f"spectrum: all {spectrum.length} lags are needed, got {len(spectrum.gram)}")
+    if not is_traced(spectrum.length) and len(spectrum.gram) != spectrum.length:
+        raise UserError(f"spectrum: all {spectrum.length} lags are needed, got {len(spectrum.gram)}")
     low, high = (0, 1) if scheme == "geometric" else (1, float("inf"))
-    if not isinstance(taus, jax.core.Tracer) and not np.all((np.asarray(taus) >= low) & (np.asarray(taus) <= high)):
-        raise ValueError(f"taus: numbers from {low} to {high} are needed for {scheme}, got {taus!r}")
+    if not is_traced(taus) and not np.all((np.asarray(taus) >= low) & (np.asarray(taus) <= high)):
+        raise UserError(f"taus: numbers from {low} to {high} are needed for {scheme}, got {taus!r}")
     lags = jnp.arange(len(spectrum.gram))
     weights = jax.vmap(partial(weigh, lags))(jnp.asarray(taus)).astype(spectrum.products.dtype)  # c: [N, K]
     missing = weights - 1

@@ -5,6 +5,7 @@ The peers are the definition as one writes it: `stop_gradient` in `lax.scan`, th
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,10 @@ import jax.numpy as jnp
 from tbptt_jax.analysis.cost import count
 from tbptt_jax.analysis.spectrum import lag_spectrum
 from tbptt_jax.benchmarks.timing import alternate, matrix_rate
+from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.estimators.randomized import Randomized
-from tbptt_jax.gradients.definition import scan_by_definition
-from tbptt_jax.model import Batch, rnn
+from tbptt_jax.gradients.cuts.definition import scan_by_definition
+from tbptt_jax.model import Batch, Model, Params, rnn
 
 LENGTH, SYMBOLS = 128, 28
 
@@ -33,7 +35,7 @@ def main(rounds: int = 9) -> None:
         report(f"B = {batch_size:2}, {hidden:3} hidden", all_lags(batch_size, hidden), rate, rounds)
 
 
-def report(name, sides, rate, rounds):
+def report(name: str, sides: Any, rate: Any, rounds: int):
     """`sides`: of ours and the peer, programs by how many results they give at once, and a result's operations."""
     programs = {(side, n): program for side, (runs, _) in sides.items() for n, program in runs.items()}
     medians = alternate(programs, rounds)
@@ -45,14 +47,14 @@ def report(name, sides, rate, rounds):
     print(f"{name:24} {'   '.join(cells)}   {best['peer'][0] / best['ours'][0]:.1f}", flush=True)
 
 
-def problem(batch_size, hidden):
+def problem(batch_size: int, hidden: int):
     model = rnn("tanh", SYMBOLS, hidden, SYMBOLS)
     symbols = jax.random.randint(jax.random.key(0), (LENGTH + 1, batch_size), 0, SYMBOLS)
     batch = Batch(jax.nn.one_hot(symbols[:-1], SYMBOLS), symbols[1:])
     return model, model.init(jax.random.key(1)), batch
 
 
-def by_definition(model, batch, params, gates):
+def by_definition(model: Model, batch: Batch, params: Params, gates: Any):
     """The gradient with gates `[T, B]`, as one writes it."""
 
     def loss(params):
@@ -67,7 +69,7 @@ def by_definition(model, batch, params, gates):
     return jax.grad(loss)(params)
 
 
-def randomized(batch_size, hidden, keep=0.9):
+def randomized(batch_size: int, hidden: int, keep: Real = 0.9):
     model, params, batch = problem(batch_size, hidden)
     est = Randomized(keep)
 
@@ -87,7 +89,7 @@ def randomized(batch_size, hidden, keep=0.9):
     return {"ours": side(ours), "peer": side(peer)}
 
 
-def all_lags(batch_size, hidden):
+def all_lags(batch_size: int, hidden: int):
     """All G_k against T gradients by the definition, one a lag, each cut in another place."""
     model, params, batch = problem(batch_size, hidden)
     gradient = partial(by_definition, model, batch)

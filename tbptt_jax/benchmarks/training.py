@@ -12,6 +12,7 @@ import optax
 from tbptt_jax.benchmarks.timing import alternate
 from tbptt_jax.estimators.full import Full
 from tbptt_jax.tasks.a_n_b_n import AnBn
+from tbptt_jax.tasks.base import Task
 from tbptt_jax.training.loop import compiled
 
 RUNS, LENGTH, HIDDEN, UPDATES = 32, 32, 32, 50
@@ -29,7 +30,7 @@ def main(rounds: int = 9) -> None:
         print(f"B = {batch_size:2}   {alone:33.4f}   {together:27.4f}   {alone / together:5.1f}", flush=True)
 
 
-def legs(task, count):
+def legs(task: Task, count: int):
     """A program that makes all updates of all runs, `count` of them at once."""
     model = task.model("tanh", HIDDEN)
     programs = compiled(model, Full(), task, optax.sgd(0.1), False, None, count, None)

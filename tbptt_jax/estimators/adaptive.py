@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.estimators.window import Window
-from tbptt_jax.gradients.lags import earlier, pullback, unroll
-from tbptt_jax.model import Batch, sequence_shape
+from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
 
 FITS = ("least squares", "quantile", "max")
 
@@ -58,6 +59,7 @@ class Adaptive(Estimator):
     fit: str = "least squares"
     memory: Real = 0.9
     unbiased: ClassVar[str] = "never"
+    learns: ClassVar[bool] = True
     reference: ClassVar[str] = "Aicher, Foti & Fox 2019, Adaptively truncating backpropagation through time"
 
     def __post_init__(self):
@@ -67,17 +69,17 @@ class Adaptive(Estimator):
         self.require("shortest", f"at most longest = {self.longest}", lambda shortest: shortest <= self.longest)
         self.require("memory", "a number from 0 to below 1", lambda memory: (memory >= 0) & (memory < 1))
         if self.fit not in FITS:
-            raise ValueError(f"adaptive: fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+            raise UserError(f"adaptive: fit must be one of {', '.join(FITS)}, got {self.fit!r}")
 
-    def init(self, model, params, batch_size, key):
+    def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
         nothing = jnp.zeros(self.longest)
-        state = model.initial_state(params, batch_size)
+        state = model.initial_state(params, sequence_shape(batch)[1])
         return Norms(state, nothing, nothing, jnp.zeros(self.longest + 1), jnp.zeros((), int))
 
-    def restart(self, model, params, carry, batch_size, key):
-        return carry._replace(state=model.initial_state(params, batch_size))
+    def restart(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        return carry._replace(state=model.initial_state(params, sequence_shape(batch)[1]))
 
-    def __call__(self, model, params, carry, batch, key):
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         measured = self.measured(model, params, carry.state, batch)
         old = jnp.minimum(self.memory, carry.chunks / (carry.chunks + 1.0))  # of the first chunks, the plain mean
         before = carry.lag, carry.prefix, carry.share
@@ -115,9 +117,9 @@ class Adaptive(Estimator):
             slope = jnp.nanquantile(slopes, 1.0 if self.fit == "max" else 0.95)
         return jnp.where(jnp.sum(upper) > 1, jnp.exp(slope), 0.0)
 
-    def measured(self, model, params, state, batch) -> tuple[Array, Array, Array]:
+    def measured(self, model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Array, Array, Array]:
         """‖G_k‖ and ‖Σ_{i≤k} G_i‖ of a chunk, and the shares of its losses."""
-        run = unroll(model, params, batch, state)
+        run = trajectory(model, params, batch, state)
         pull = pullback(model, params, batch.inputs, run.before)
 
         def one_lag(carried, _):

@@ -1,13 +1,15 @@
 """Anticipated reweighted truncated backpropagation: cut less and less readily as a segment grows."""
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array
 
-from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.base import GatedEstimator, Pace
 from tbptt_jax.estimators.laws import Renewal
 from tbptt_jax.estimators.pytree import Real
 
@@ -26,6 +28,7 @@ class ARTBP(GatedEstimator):
     alpha: Real = 4.0
     shared: bool = False
     unbiased: ClassVar[str] = "chunk"
+    updates_at_cuts: ClassVar[bool] = True
     reference: ClassVar[str] = "Tallec & Ollivier 2017, Unbiasing truncated backpropagation through time"
 
     def __post_init__(self):
@@ -33,14 +36,23 @@ class ARTBP(GatedEstimator):
         self.require("alpha", "a number above 1", lambda alpha: alpha > 1)
 
     @classmethod
-    def of_length(cls, tau):
+    def of_length(cls, tau: int):
         return cls(tau)
 
-    def cut_probability(self, age):
+    @property
+    def nominal_length(self):
+        return self.length
+
+    def pace(self, chunk: int):
+        """One update a random segment, of 4 times the mean length at most, beyond which credit is lost."""
+        longest = min(chunk, math.ceil(4 * self.length))
+        return Pace(longest, float(self.law(longest).mean_length()))
+
+    def cut_probability(self, age: Any):
         """c_d for a segment that has lasted d = age steps."""
         return self.alpha / ((self.alpha - 1) * self.length + age)
 
-    def gates(self, key, length, batch_size):
+    def gates(self, key: Array | None, length: int, batch_size: int):
         draws = jax.random.uniform(self.require_key(key), (length - 1, 1 if self.shared else batch_size))
 
         def draw(age, uniform):
@@ -53,6 +65,6 @@ class ARTBP(GatedEstimator):
             jnp.concatenate([jnp.ones_like(draws[:1], shape=(1, draws.shape[1])), gates]), (length, batch_size)
         )
 
-    def law(self, length):
+    def law(self, length: int):
         cut = self.cut_probability(jnp.arange(1.0, length + 1))
         return Renewal(cut, 1 / (1 - cut))

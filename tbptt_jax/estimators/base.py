@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.pytree import Whole, register
-from tbptt_jax.gradients.chunk import chunk_loss
-from tbptt_jax.gradients.cuts import Cut, Gates, Lags
-from tbptt_jax.gradients.scan import cut_scan
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
+from tbptt_jax.gradients.cuts.scan import cut_scan
+from tbptt_jax.model import Batch, Model, Params, chunk_loss, sequence_shape
 from tbptt_jax.named import Named
 
 Carry = PyTree
@@ -31,29 +31,62 @@ class Estimate(NamedTuple):
     grads: PyTree
 
 
+class Pace(NamedTuple):
+    """How an estimator is trained on a stream: in chunks of how many steps, and how many steps of the stream an update
+    takes on average."""
+
+    chunk: int
+    steps_an_update: float
+
+
 class Estimator(Named, ABC):
-    """A way to estimate the gradient of a recurrent model. Subclass it as a frozen dataclass."""
+    """A way to estimate the gradient of a recurrent model. Subclass it as a frozen dataclass.
+
+    What it can do stands here as attributes and methods with a default; a subclass that can do more says so by
+    overriding them, and `tbptt check` holds it to its word.
+    """
 
     unbiased: ClassVar[str]
     """What the mean of the estimates is: "chunk", the gradient of the chunk's loss; "stream", that of the whole
     stream's, across chunks too; or "never"."""
-
-    @classmethod
-    def of_length(cls, tau: int) -> "Estimator | None":
-        """The estimator that keeps tau states on average for its backward pass; None where the method has no length."""
-        return None
+    learns: ClassVar[bool] = False
+    """Whether it learns from chunk to chunk how to estimate, and `restart` keeps what it has learned."""
+    updates_at_cuts: ClassVar[bool] = False
+    """Whether its draws cut a stream: training makes one update a random segment, the same for all sequences of a
+    batch. It is gated then, its law is a `Renewal`, and it has a field `shared`."""
+    shared: bool = False
+    """Whether one draw serves all sequences of a batch; a field where that can be chosen."""
+    constants: tuple[str, ...] = ()
+    """The names of number fields that are constants of a compiled program, besides those that are marked static."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         register(cls)
 
-    def init(self, model: Model, params: Params, batch_size: int, key: Array | None) -> Carry:
-        """What is carried into the first chunk of a stream."""
-        return model.initial_state(params, batch_size)
+    @classmethod
+    def of_length(cls, tau: int) -> "Estimator | None":
+        """The estimator that keeps tau states on average for its backward pass; None where the method has no length.
 
-    def restart(self, model: Model, params: Params, carry: Carry, batch_size: int, key: Array | None) -> Carry:
+        It is how an experiment with an axis `tau` makes an estimator that is named without arguments."""
+        return None
+
+    @property
+    def nominal_length(self) -> float | None:
+        """The tau that `of_length` makes this estimator of; None where the method has no length."""
+        return None
+
+    def pace(self, chunk: int) -> Pace:
+        """How it is trained on a stream where others make an update every `chunk` steps."""
+        return Pace(chunk, float(chunk))
+
+    def init(self, model: Model, params: Params, batch: Batch, key: Array | None) -> Carry:
+        """What is carried into the first chunk of a stream; of the batch, an example of a chunk, only shapes and types
+        count."""
+        return model.initial_state(params, sequence_shape(batch)[1])
+
+    def restart(self, model: Model, params: Params, carry: Carry, batch: Batch, key: Array | None) -> Carry:
         """What is carried into the first chunk of another stream; what was learned of the model may be kept."""
-        return self.init(model, params, batch_size, key)
+        return self.init(model, params, batch, key)
 
     @abstractmethod
     def __call__(
@@ -62,31 +95,32 @@ class Estimator(Named, ABC):
         """The estimate for one chunk, and what is carried into the next one."""
 
     def law(self, length: int) -> Law | None:
-        """How the cuts of its backward pass are distributed, if that is known: `exact` needs it. One law for each
-        sequence of a batch, all independent, unless the estimator has a true field `shared`."""
+        """How the cuts of its backward pass are distributed, if that is known: `exact` needs it. It is the law of each
+        sequence of a batch, all independent, unless `shared` is true."""
         return None
 
     def require_key(self, key: Array | None) -> Array:
         if key is None:
-            raise ValueError(f"{self} draws at random: pass key=jax.random.key(seed)")
+            raise UserError(f"{self} draws at random: pass key=jax.random.key(seed)")
         return key
 
 
-class Truncation(Estimator):
-    """An estimator that backpropagates through a backward pass that is cut; also a `truncation` for `scan`."""
+class Truncation(Estimator, Truncates):
+    """An estimator that backpropagates through a backward pass that is cut, as `cut` says; also a `truncation` for
+    `scan`."""
 
-    @abstractmethod
-    def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
-        """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        return cut_estimate(self.cut(key, *sequence_shape(batch)), model, params, carry, batch)
 
-    def __call__(self, model, params, carry, batch, key):
-        cut = self.cut(key, *sequence_shape(batch))
 
-        def loss_and_state(params):
-            return chunk_loss(model, params, carry, batch, partial(cut_scan, cut=cut))
+def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Estimate, PyTree]:
+    """What a cut backward pass makes of a chunk that starts from a state, and the state after it."""
 
-        (loss, state), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
-        return Estimate(loss, grads), state
+    def loss_and_state(params):
+        return chunk_loss(model, params, state, batch, partial(cut_scan, cut=cut))
+
+    (loss, after), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
+    return Estimate(loss, grads), after
 
 
 class GatedEstimator(Truncation):
@@ -97,10 +131,10 @@ class GatedEstimator(Truncation):
         """The factor on the credit that flows from step t into h_{t-1}. The first one matters only to an initial state
         that depends on the parameters; in a chunk that state is data."""
 
-    def cut(self, key, length, batch_size):
+    def cut(self, key: Array | None, length: int, batch_size: int | None):
         gates = self.gates(key, length, batch_size or 1)
         if gates.shape != (length, batch_size or 1):
-            raise ValueError(
+            raise UserError(
                 f"{self.name}.gates: shape [T, B] = {[length, batch_size or 1]} is needed, got {gates.shape}"
             )
         return Gates(gates if batch_size else gates[:, 0])
@@ -113,25 +147,24 @@ class WindowedEstimator(Truncation):
     def lags(self, length: int) -> Array | int:
         """How many lags a loss sees, in a sequence of `length` steps; it may be traced."""
 
-    def cut(self, key, length, batch_size):
+    def cut(self, key: Array | None, length: int, batch_size: int | None):
         return Lags(self.lags(length))
 
-    def law(self, length):
+    def law(self, length: int):
         return Fixed()
 
 
-def settled(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None, chunks: Whole) -> Carry:
-    """What an estimator carries that has seen a batch so many times, each from its start: one that learns of the model
-    how to estimate (adaptive, optimal) has learned from them."""
-    _, batch_size = sequence_shape(batch)
+def warmed_up(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None, chunks: Whole) -> Carry:
+    """What an estimator carries that has seen a batch so many times, each time from its start: one that learns how to
+    estimate has learned from it, and for any other this is what it carries at first."""
     init_key, key = (None, None) if key is None else jax.random.split(key)
-    carry = est.init(model, params, batch_size, init_key)
-    if type(est).restart is Estimator.restart:
-        return carry  # nothing that it learns outlives a restart
+    carry = est.init(model, params, batch, init_key)
+    if not est.learns:
+        return carry
 
     def see(i, carry):
         keys = (None, None) if key is None else jax.random.split(jax.random.fold_in(key, i))
-        return est(model, params, est.restart(model, params, carry, batch_size, keys[0]), batch, keys[1])[1]
+        return est(model, params, est.restart(model, params, carry, batch, keys[0]), batch, keys[1])[1]
 
     return jax.lax.fori_loop(0, chunks, see, carry)
 
@@ -139,7 +172,6 @@ def settled(est: Estimator, model: Model, params: Params, batch: Batch, key: Arr
 @partial(jax.jit, static_argnames="model")
 def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None = None) -> PyTree:
     """One estimate of the gradient, on one batch of fresh sequences; compiled once for all values of est's numbers."""
-    _, batch_size = sequence_shape(batch)
     init_key, key = (None, None) if key is None else jax.random.split(key)
-    carry = est.init(model, params, batch_size, init_key)
+    carry = est.init(model, params, batch, init_key)
     return est(model, params, carry, batch, key)[0].grads

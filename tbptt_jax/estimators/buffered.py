@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from jaxtyping import Array
+
 from tbptt_jax.estimators.base import Truncation
 from tbptt_jax.estimators.laws import Fixed
-from tbptt_jax.gradients.cuts import Blocks, Gates
+from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
 
 
 @dataclass(frozen=True)
@@ -27,11 +29,15 @@ class Buffered(Truncation):
         self.require("k1", f"at least k2 = {self.k2}", lambda k1: k1 >= self.k2)
 
     @classmethod
-    def of_length(cls, tau):
+    def of_length(cls, tau: int):
         return cls(tau, (tau + 1) // 2)
 
-    def cut(self, key, length, batch_size):
+    @property
+    def nominal_length(self):
+        return self.k1
+
+    def cut(self, key: Array | None, length: int, batch_size: int | None):
         return Gates(None) if self.k2 >= length else Blocks(self.k1, self.k2)
 
-    def law(self, length):
+    def law(self, length: int):
         return Fixed()

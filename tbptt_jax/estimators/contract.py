@@ -8,13 +8,16 @@ import dataclasses
 from collections.abc import Iterator
 from functools import partial
 from statistics import NormalDist
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jaxtyping import PyTree
 
 from tbptt_jax.estimators.base import Estimator, GatedEstimator, Truncation, gradient
+from tbptt_jax.estimators.laws import Renewal
 from tbptt_jax.model import Batch, loss, rnn
 from tbptt_jax.named import Finding
 
@@ -26,7 +29,8 @@ LENGTH, BATCH_SIZE, CHUNKS = 6, 2, 2
 
 def check(est: Estimator) -> Iterator[Finding]:
     """Every finding on an estimator, one after the other; nothing raises but a defect of the check itself."""
-    for test in (is_a_value, promises, gives_gradients, keeps_its_word_on_a_stream, is_unbiased, gates_have_mean_one):
+    tests = (is_a_value, promises, declares_its_abilities, gives_gradients, keeps_its_word_on_a_stream, is_unbiased)
+    for test in (*tests, gates_have_mean_one):
         try:
             yield from test(est)
         except Exception as error:
@@ -43,11 +47,11 @@ def small_problem():
     return model, model.init(keys[0]), batch
 
 
-def chunk(batch, i):
+def chunk(batch: Batch, i: int):
     return jax.tree.map(lambda leaf: leaf[i * LENGTH : (i + 1) * LENGTH], batch)
 
 
-def is_a_value(est):
+def is_a_value(est: Any):
     frozen = dataclasses.is_dataclass(est) and getattr(type(est), "__dataclass_params__").frozen  # noqa: B009
     yield Finding(
         "it is a frozen dataclass", frozen, "" if frozen else "decorate the class with @dataclass(frozen=True)"
@@ -59,14 +63,34 @@ def is_a_value(est):
     yield Finding("it survives as a pytree", jax.tree.unflatten(structure, leaves) == est)
 
 
-def promises(est):
+def promises(est: Any):
     told = getattr(est, "unbiased", None)
     yield Finding(
         'it declares `unbiased` as "never", "chunk" or "stream"', told in ("never", "chunk", "stream"), repr(told)
     )
 
 
-def gives_gradients(est):
+def declares_its_abilities(est: Any):
+    """What training, analysis and experiments ask of an estimator by attribute is what it does."""
+    yield Finding("`shared`, `learns` and `updates_at_cuts` are true or false", are_flags(est), "see Estimator")
+    if est.updates_at_cuts:
+        fields = {field.name for field in dataclasses.fields(est)}
+        cuts = isinstance(est, GatedEstimator) and isinstance(est.law(LENGTH), Renewal) and "shared" in fields
+        yield Finding("it updates at cuts: it is gated, its law is a Renewal, and it has a field `shared`", cuts)
+    of_length = est.of_length(4)
+    if of_length is not None:
+        told = of_length.nominal_length
+        fits = told is None or abs(float(told) - 4) < 1e-9
+        yield Finding("`nominal_length` gives the tau of `of_length` back", fits, f"of_length(4) says {told}")
+    pace = est.pace(8)
+    yield Finding("its pace is that of whole chunks", 1 <= pace.steps_an_update <= pace.chunk, str(pace))
+
+
+def are_flags(est: Any):
+    return all(isinstance(flag, bool) for flag in (est.shared, est.learns, est.updates_at_cuts))
+
+
+def gives_gradients(est: Any):
     model, params, batch = small_problem()
     batch = chunk(batch, 0)
     keys = jax.random.split(jax.random.key(1), 3)
@@ -83,31 +107,35 @@ def gives_gradients(est):
     yield Finding("it can be mapped over keys", apart < 1e-4, f"largest difference {apart:.1e}")
 
 
-def keeps_its_word_on_a_stream(est):
+def keeps_its_word_on_a_stream(est: Any):
     model, params, batch = small_problem()
 
     @jax.jit
     def one_chunk(key):
-        carry = est.init(model, params, BATCH_SIZE, key)
+        carry = est.init(model, params, chunk(batch, 0), key)
         estimate, after = est(model, params, carry, chunk(batch, 0), key)
-        return estimate.loss, loss(model, params, chunk(batch, 0)), carry, after
+        anew = est.restart(model, params, after, chunk(batch, 0), key)
+        return estimate.loss, loss(model, params, chunk(batch, 0)), carry, after, anew
 
-    ours, exact, carry, after = one_chunk(jax.random.key(1))
+    ours, exact, carry, after, anew = one_chunk(jax.random.key(1))
     if isinstance(est, Truncation):
         apart = abs(float(ours - exact))
         detail = f"off by {apart:.1e}"
         yield Finding("its loss is the model's: truncation leaves the forward pass alone", apart < 1e-5, detail)
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (carry, after)]
     yield Finding("what it carries keeps its shape from chunk to chunk", shapes[0] == shapes[1])
+    forgets = furthest(carry, anew) == 0
+    says = "says that it learns, and keeps" if est.learns else "does not say that it learns, and keeps nothing of"
+    yield Finding(f"it {says} what it saw when it restarts", forgets != est.learns)
 
 
-def is_unbiased(est):
+def is_unbiased(est: Any):
     model, params, batch = small_problem()
 
     def over_the_stream(key):
         """The gradient of the whole stream's loss, put together from its chunks by their weights."""
         keys = jax.random.split(key, CHUNKS + 1)
-        carry, total = est.init(model, params, BATCH_SIZE, keys[0]), 0.0
+        carry, total = est.init(model, params, chunk(batch, 0), keys[0]), 0.0
         for i in range(CHUNKS):
             estimate, carry = est(model, params, carry, chunk(batch, i), keys[i + 1])
             total += flat(estimate.grads) * jnp.sum(chunk(batch, i).weights)
@@ -128,7 +156,7 @@ def is_unbiased(est):
         yield Finding(f"its mean is the exact gradient of a {scope}", verdict, detail)
 
 
-def gates_have_mean_one(est):
+def gates_have_mean_one(est: Any):
     """Sharper than gradients: credit from any step to any earlier one must arrive with a mean factor of 1."""
     if not isinstance(est, GatedEstimator) or est.unbiased == "never":
         return
@@ -147,7 +175,7 @@ def sample(estimate):
     return np.concatenate([np.asarray(draw(part), np.float64) for part in keys])
 
 
-def compare_means(samples, exact) -> tuple[bool | None, str]:
+def compare_means(samples: Any, exact: Any) -> tuple[bool | None, str]:
     """Whether the mean of the samples `[N, P]` may be `exact` `[P]`, and the coordinate where it fits worst.
 
     Coordinates whose spread comes from a few large samples are left out: their mean is not yet normally distributed.
@@ -171,9 +199,9 @@ def compare_means(samples, exact) -> tuple[bool | None, str]:
     return bool(z[worst] <= limit), detail
 
 
-def furthest(a, b) -> float:
+def furthest(a: Any, b: Any) -> float:
     return float(np.max([np.max(np.abs(x - y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))]))
 
 
-def flat(tree):
+def flat(tree: PyTree):
     return ravel_pytree(tree)[0]

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from jaxtyping import Array, PyTree
+
 from tbptt_jax.estimators.perturbation import Perturbation, unperturbed
 from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.model import Batch, Model, Params
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class ES(Perturbation):
     unbiased: ClassVar[str] = "chunk"
     reference: ClassVar[str] = "Salimans et al. 2017, Evolution strategies as a scalable alternative to RL"
 
-    def __call__(self, model, params, carry, batch, key):
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         noise = self.draw(key, params)
         start = self.copies(carry)
         differences, _, _ = self.differences(model, params, start, start, batch, noise)

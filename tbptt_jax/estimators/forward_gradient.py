@@ -5,9 +5,10 @@ from typing import ClassVar
 
 import jax
 from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.gradients.chunk import chunk_loss
+from tbptt_jax.model import Batch, Model, Params, chunk_loss
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class ForwardGradient(Estimator):
     def __post_init__(self):
         self.require_whole("directions", 1)
 
-    def __call__(self, model, params, carry, batch, key):
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         flat, restore = ravel_pytree(params)
         directions = jax.random.normal(self.require_key(key), (self.directions, len(flat)), flat.dtype)
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from tbptt_jax.estimators.base import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed
-from tbptt_jax.gradients.cuts import Gates
+from tbptt_jax.gradients.cuts.kinds import Gates
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,11 @@ class Full(GatedEstimator):
     unbiased: ClassVar[str] = "chunk"
     reference: ClassVar[str] = "Werbos 1990, Backpropagation through time: what it does and how to do it"
 
-    def gates(self, key, length, batch_size):
+    def gates(self, key: Array | None, length: int, batch_size: int):
         return jnp.ones((length, batch_size))
 
-    def cut(self, key, length, batch_size):
+    def cut(self, key: Array | None, length: int, batch_size: int | None):
         return Gates(None)  # nothing to multiply by
 
-    def law(self, length):
+    def law(self, length: int):
         return Fixed()

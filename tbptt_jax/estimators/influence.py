@@ -13,9 +13,9 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.gradients.influence import Dynamics, Step
+from tbptt_jax.gradients.influence.dynamics import Dynamics, Step
 from tbptt_jax.gradients.leaves import floats, with_floats
-from tbptt_jax.model import Model, Params, sequence_shape
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
 
 
 class Carry(NamedTuple):
@@ -49,12 +49,14 @@ class InfluenceEstimator(Estimator):
         first = jax.eval_shape(lambda tree: jax.tree.map(lambda leaf: leaf[0], tree), (state, x))
         return Dynamics(model, params, *jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), first))
 
-    def init(self, model, params, batch_size, key):
+    def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
+        _, batch_size = sequence_shape(batch)
         state = model.initial_state(params, batch_size)
-        influence = self.start(self.dynamics(model, params, state, model.example_input(batch_size)))
+        x = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[1:], leaf.dtype), batch.inputs)
+        influence = self.start(self.dynamics(model, params, state, x))
         return Carry(state, jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape)), influence))
 
-    def __call__(self, model, params, carry, batch, key):
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         length, batch_size = sequence_shape(batch)
         dynamics = self.dynamics(model, params, carry.state, jax.tree.map(lambda leaf: leaf[0], batch.inputs))
         weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
@@ -22,6 +23,10 @@ class Renewal(NamedTuple):
 
     cut: Float[Array, "T"]
     kept: Float[Array, "T"]
+
+    def mean_length(self) -> Float[Array, ""]:
+        """E[min(length of a segment, T)] = Σ_{d < T} P(a segment is longer than d)."""
+        return 1 + jnp.sum(jnp.cumprod(1 - self.cut[:-1]))
 
 
 class Patterns(NamedTuple):

@@ -4,7 +4,7 @@ N particles, each an antithetic pair w ± ε; their estimates are of the gradien
 ε ~ N(0, σ²I), which is the loss's own as σ goes to 0.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.devices import over_devices
 from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.gradients.chunk import chunk_loss
-from tbptt_jax.model import Batch, Model, Params
+from tbptt_jax.model import Batch, Model, Params, chunk_loss
 
 
 class Particles(NamedTuple):
@@ -45,7 +44,7 @@ class Perturbation(Estimator):
         return self.sigma * jax.random.normal(self.require_key(key), (self.particles, len(flat)), flat.dtype)
 
     def differences(
-        self, model: Model, params: Params, plus, minus, batch: Batch, noise
+        self, model: Model, params: Params, plus: PyTree, minus: PyTree, batch: Batch, noise: Any
     ) -> tuple[Array, PyTree, PyTree]:
         """L(w + ε) − L(w − ε) of every particle, from its two states, and the states after the chunk."""
         flat, restore = ravel_pytree(params)
@@ -71,7 +70,7 @@ class Perturbation(Estimator):
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.particles, *leaf.shape)), state)
 
 
-def unperturbed(model, params, state, batch, grads) -> tuple[Estimate, PyTree]:
+def unperturbed(model: Model, params: Params, state: PyTree, batch: Batch, grads: PyTree) -> tuple[Estimate, PyTree]:
     """The estimate, with the loss at the parameters themselves, and the state after the chunk."""
     loss, state = chunk_loss(model, params, state, batch)
     return Estimate(loss, grads), state

@@ -2,22 +2,23 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.perturbation import Particles, Perturbation, unperturbed
 from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
 
 
 class Promise:
     """What the mean of particles is that may start anew: of the class, and of an instance that says after how many
     chunks."""
 
-    def __get__(self, est, kind):
+    def __get__(self, est: Any, kind: Any):
         return "stream" if est is None or est.chunks is None else "never"
 
 
@@ -44,12 +45,12 @@ class Persistent(Perturbation):
         """The ε of a chunk and the vectors that weigh its differences, from those of the chunk before (0 before the
         first chunk) and from noise that is drawn anew."""
 
-    def init(self, model, params, batch_size, key):
-        state = model.initial_state(params, batch_size)
+    def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
+        state = model.initial_state(params, sequence_shape(batch)[1])
         copies, flat = self.copies(state), ravel_pytree(params)[0]
         return Particles(state, copies, copies, jnp.zeros((self.particles, len(flat)), flat.dtype), jnp.zeros((), int))
 
-    def __call__(self, model, params, carry, batch, key):
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         state, plus, minus, vectors, age = carry
         if self.chunks is not None:
             age = age % self.chunks
@@ -73,7 +74,7 @@ class PES(Persistent):
 
     reference: ClassVar[str] = "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies"
 
-    def perturbed(self, vectors, fresh, first):
+    def perturbed(self, vectors: Array, fresh: Array, first: Array):
         return fresh, vectors + fresh
 
 
@@ -87,6 +88,6 @@ class NRES(Persistent):
 
     reference: ClassVar[str] = "Li et al. 2023, Noise-reuse in online evolution strategies"
 
-    def perturbed(self, vectors, fresh, first):
+    def perturbed(self, vectors: Array, fresh: Array, first: Array):
         noise = jnp.where(first, fresh, vectors)
         return noise, noise

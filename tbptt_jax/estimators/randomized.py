@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from tbptt_jax.estimators.base import GatedEstimator
 from tbptt_jax.estimators.laws import Independent
@@ -28,13 +29,17 @@ class Randomized(GatedEstimator):
         self.require("keep", "a number above 0 and at most 1", lambda keep: (keep > 0) & (keep <= 1))
 
     @classmethod
-    def of_length(cls, tau):
+    def of_length(cls, tau: int):
         return cls(1 - 1 / tau)
 
-    def gates(self, key, length, batch_size):
+    @property
+    def nominal_length(self):
+        return mean_length(self.keep)
+
+    def gates(self, key: Array | None, length: int, batch_size: int):
         return kept(self.require_key(key), self.keep, length, batch_size, self.shared) / self.keep
 
-    def law(self, length):
+    def law(self, length: int):
         return Independent(jnp.ones(length), jnp.full(length, 1 / self.keep - 1))
 
 
@@ -54,17 +59,26 @@ class Geometric(GatedEstimator):
         self.require("keep", "a number from 0 to 1", lambda keep: (keep >= 0) & (keep <= 1))
 
     @classmethod
-    def of_length(cls, tau):
+    def of_length(cls, tau: int):
         return cls(1 - 1 / tau)
 
-    def gates(self, key, length, batch_size):
+    @property
+    def nominal_length(self):
+        return mean_length(self.keep)
+
+    def gates(self, key: Array | None, length: int, batch_size: int):
         return kept(self.require_key(key), self.keep, length, batch_size, self.shared)
 
-    def law(self, length):
+    def law(self, length: int):
         return Independent(jnp.full(length, self.keep), jnp.full(length, self.keep * (1 - self.keep)))
 
 
-def kept(key, keep, length, batch_size, shared):
+def mean_length(keep: Real) -> Real | None:
+    """Of segments that each step goes on with probability keep; None where they never end."""
+    return None if keep == 1 else 1 / (1 - keep)
+
+
+def kept(key: Array, keep: Real, length: int, batch_size: int, shared: bool):
     """1 with probability keep, else 0: `[T, B]`, one column for all sequences where shared."""
     uniform = jax.random.uniform(key, (length, 1 if shared else batch_size))
     return jnp.broadcast_to(uniform < keep, (length, batch_size)).astype(float)

@@ -1,11 +1,13 @@
 """Real-time recurrent learning: the influence itself."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.influence import InfluenceEstimator
+from tbptt_jax.gradients.influence.dynamics import Dynamics
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,11 @@ class RTRL(InfluenceEstimator):
     unbiased: ClassVar[str] = "stream"
     reference: ClassVar[str] = "Williams & Zipser 1989, A learning algorithm for continually running recurrent networks"
 
-    def start(self, dynamics):
+    def start(self, dynamics: Dynamics):
         return jnp.zeros((dynamics.hidden, dynamics.weights), dynamics.params.dtype)
 
-    def advance(self, dynamics, step, influence, noise):
+    def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
         return step.direct() + step.jacobian() @ influence
 
-    def credit(self, dynamics, influence, e):
+    def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
         return e @ influence

@@ -6,13 +6,15 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, PyTree
 
-from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.base import GatedEstimator, Pace
 from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.laws import Fixed, Patterns
 from tbptt_jax.estimators.pytree import Whole
-from tbptt_jax.gradients.cuts import Blocks
-from tbptt_jax.model import sequence_shape
+from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
+from tbptt_jax.model import Batch, Model, Params, sequence_shape
 
 
 @dataclass(frozen=True)
@@ -35,50 +37,59 @@ class Segment(GatedEstimator):
         self.require_whole("tau", 1)
         if self.offset != "random":
             if isinstance(self.offset, str):
-                raise ValueError(f'segment: offset must be a whole number or "random", got {self.offset!r}')
+                raise UserError(f'segment: offset must be a whole number or "random", got {self.offset!r}')
             self.require_whole("offset", 0)
         elif self.in_order:
-            raise ValueError('segment: in_order needs a fixed offset, got offset="random"')
+            raise UserError('segment: in_order needs a fixed offset, got offset="random"')
         if self.in_order and not isinstance(self.tau, int):
-            raise ValueError(f"segment: in_order needs a tau that is a Python number, got {self.tau!r}")
+            raise UserError(f"segment: in_order needs a tau that is a Python number, got {self.tau!r}")
 
     @classmethod
-    def of_length(cls, tau):
+    def of_length(cls, tau: int):
         return cls(tau)
 
     @property
-    def constants(self):
+    def nominal_length(self):
+        return self.tau
+
+    def pace(self, chunk: int):
+        """From a fixed place on, the textbook's truncation: chunks of tau steps, with one update each, within which
+        nothing is cut. Random offsets need the others' chunks."""
+        return Pace(int(self.tau), float(self.tau)) if self.offset == 0 else super().pace(chunk)
+
+    @property
+    def constants(self) -> tuple[str, ...]:  # type: ignore[override]
         """Segments in order are a loop of fixed shapes: their length is a constant of the compiled program."""
         return ("tau",) if self.in_order else ()
 
-    def first(self, key):
+    def first(self, key: Array | None):
         """The length of the first segment, in 0..tau−1; 0 stands for a whole one."""
         if self.offset == "random":
             return jax.random.randint(self.require_key(key), (), 0, self.tau)
         return self.offset % self.tau
 
-    def gates(self, key, length, batch_size):
+    def gates(self, key: Array | None, length: int, batch_size: int):
         step = jnp.arange(length)
         cuts = ((step - self.first(key)) % self.tau == 0) & (step > 0)
         return jnp.broadcast_to(1.0 - cuts[:, None], (length, batch_size))
 
-    def cut(self, key, length, batch_size):
+    def cut(self, key: Array | None, length: int, batch_size: int | None):
         if not isinstance(self.tau, int):
             return super().cut(key, length, batch_size)
         first = self.first(key)
         tau = min(self.tau, length)
         if isinstance(first, int) and first == 0:
-            return Blocks(tau, tau)
+            return Gates(None) if tau == length else Blocks(tau, tau)
         return Blocks(tau, tau, jnp.minimum(first, length), whole=False)
 
-    def law(self, length):
+    def law(self, length: int):
         if self.offset != "random":
             return Fixed()
         kinds = min(int(self.tau), length)  # all offsets from T on, like 0, leave the sequence whole
         gates = jnp.stack([Segment(self.tau, offset).gates(None, length, 1)[:, 0] for offset in range(kinds)])
         return Patterns(gates, jnp.full(kinds, 1 / self.tau).at[0].add((self.tau - kinds) / self.tau))
 
-    def __call__(self, model, params, carry, batch, key):
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         if not self.in_order:
             return super().__call__(model, params, carry, batch, key)
         length, _ = sequence_shape(batch)

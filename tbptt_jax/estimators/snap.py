@@ -1,11 +1,14 @@
 """The influence where it is sparse: SnAp keeps what reaches a unit within n steps, RFLO lets it leak."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.influence import InfluenceEstimator
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.gradients.sparse import kept
+from tbptt_jax.gradients.influence.dynamics import Dynamics
+from tbptt_jax.gradients.influence.sparse import kept
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,14 @@ class SnAp(InfluenceEstimator):
     def __post_init__(self):
         self.require_whole("n", 1)
 
-    def start(self, dynamics):
+    def start(self, dynamics: Dynamics):
         return kept(dynamics, self.n).nothing()
 
-    def advance(self, dynamics, step, influence, noise):
+    def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
         form = kept(dynamics, self.n)
         return form.direct(step) + form.carried(step, influence)
 
-    def credit(self, dynamics, influence, e):
+    def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
         return kept(dynamics, self.n).credit(influence, e)
 
 
@@ -53,11 +56,11 @@ class RFLO(InfluenceEstimator):
     def __post_init__(self):
         self.require("leak", "a number from 0 to 1", lambda leak: (leak >= 0) & (leak <= 1))
 
-    def start(self, dynamics):
+    def start(self, dynamics: Dynamics):
         return kept(dynamics, 1).nothing()
 
-    def advance(self, dynamics, step, influence, noise):
+    def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
         return kept(dynamics, 1).direct(step) + self.leak * influence
 
-    def credit(self, dynamics, influence, e):
+    def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
         return kept(dynamics, 1).credit(influence, e)

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Truncation
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.gradients.cuts import Lags
+from tbptt_jax.gradients.cuts.kinds import Lags
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Telescope(Truncation):
             falls = self.single or bool(np.all(np.diff(values) <= 0))
             if not (values.ndim == 1 and np.all((values > 0) & (values <= 1)) and falls):
                 words = "probabilities above 0" if self.single else "probabilities above 0 that do not rise, P(N ≥ n)"
-                raise ValueError(f"telescope: chances must be {words}, got {self.chances!r}")
+                raise UserError(f"telescope: chances must be {words}, got {self.chances!r}")
 
     def horizons(self, length: int) -> list[int]:
         """H_0 < H_1 < ... = T."""
@@ -55,7 +56,7 @@ class Telescope(Truncation):
         if self.chances is None:
             tail = self.keep ** jnp.arange(1, levels + 1)
         elif len(self.chances) != levels:
-            raise ValueError(f"telescope: chances must be of length {levels}, got {len(self.chances)} of them")
+            raise UserError(f"telescope: chances must be of length {levels}, got {len(self.chances)} of them")
         else:
             tail = jnp.asarray(self.chances, float)
         return tail / jnp.sum(tail) if self.single else tail
@@ -75,7 +76,7 @@ class Telescope(Truncation):
         taken = (level == n) | (level == 0) if self.single else level <= n
         return Lags(jnp.asarray(horizons)[n], taken / chances[level])
 
-    def cut(self, key, length, batch_size):
+    def cut(self, key: Array | None, length: int, batch_size: int | None):
         levels = len(self.horizons(length)) - 1
         if not levels:
             return Lags(length)

@@ -22,8 +22,12 @@ class Window(WindowedEstimator):
         self.require_whole("tau", 1)
 
     @classmethod
-    def of_length(cls, tau):
+    def of_length(cls, tau: int):
         return cls(tau)
 
-    def lags(self, length):
+    @property
+    def nominal_length(self):
+        return self.tau
+
+    def lags(self, length: int):
         return self.tau

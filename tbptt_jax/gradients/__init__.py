@@ -1,1 +1,2 @@
-"""What the estimators share: a scan whose backward pass can be cut, and the readable definition beside it."""
+"""What the estimators share, two engines: `cuts`, backward passes that are cut, and `influence`, derivatives that are
+carried forward in time."""

@@ -6,22 +6,24 @@ folder must be one that all of them see; this process only listens.
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from tbptt_jax.lab.experiment import Experiment, load_experiment
-from tbptt_jax.lab.grid import Config, identity
+from tbptt_jax.errors import UserError
+from tbptt_jax.lab.config import Config, read_config
+from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.run import RUN, Report, environment, run
 from tbptt_jax.lab.store import Record, Store
 
 TRIES = 4  # of a cell whose worker dies
+PATIENCE = "10s"  # with a scheduler that does not answer
 
 
 def run_on_cluster(
-    experiment: Experiment,
-    path: Path,
+    load: Callable[[], Experiment],
     configs: list[Config],
     store: Store,
     report: Report,
@@ -31,14 +33,17 @@ def run_on_cluster(
     timeout: float | None = None,
     fail_fast: bool = False,
 ) -> list[Record]:
-    """As `run.run`, with `jobs` processes on this machine or on the cluster of a scheduler's address."""
+    """As `run.run`, with `jobs` processes on this machine or on the cluster of a scheduler's address.
+
+    `load()` gives the experiment in a worker, which reads the cells anew."""
     from distributed import as_completed
 
     this_run = uuid.uuid4().hex
-    where = {"path": str(path.resolve()), "folder": str(store.cells.parent.resolve()), "run_name": this_run}
+    where = {"load": load, "folder": str(store.cells.parent.resolve()), "run_name": this_run}
     records = []
     with client_of(jobs, scheduler) as client:
-        tasks = client.map(work, configs, **where, timeout=timeout, pure=False, retries=TRIES)
+        values = [dict(config.axes) for config in configs]
+        tasks = client.map(work, values, **where, timeout=timeout, pure=False, retries=TRIES)
         waiting = dict(zip((task.key for task in tasks), configs))
         for task in as_completed(tasks):
             config = waiting.pop(task.key)
@@ -47,10 +52,8 @@ def run_on_cluster(
             else:
                 reason = f"{TRIES} workers died on it" if task.status == "error" else task.status
                 reason = f"{reason}: {type(task.exception()).__name__}: {task.exception()}"
-                record, fresh = (
-                    Record(identity(experiment, config), config, "failed", reason, [], environment(), 0.0),
-                    True,
-                )
+                record = Record(config.identity, config.columns, "failed", reason, [], environment(), 0.0)
+                fresh = True
                 store.write(record)
             records.append(record)
             report(record, fresh)
@@ -65,12 +68,12 @@ def client_of(jobs: int | None, scheduler: str | None) -> Iterator:
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ValueError("--jobs, --scheduler: they need Dask; pip install 'tbptt_jax[cluster]'") from error
+        raise UserError("--jobs, --scheduler: they need Dask; pip install 'tbptt_jax[cluster]'") from error
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout="10s")
+            client = Client(scheduler, timeout=PATIENCE)
         except (OSError, ValueError) as error:
-            raise ValueError(f"--scheduler: no Dask scheduler answers at {scheduler}") from error
+            raise UserError(f"--scheduler: no Dask scheduler answers at {scheduler}") from error
         with client:
             yield client
         return
@@ -84,7 +87,9 @@ def client_of(jobs: int | None, scheduler: str | None) -> Iterator:
         yield client
 
 
-def work(config: Config, path: str, folder: str, run_name: str, timeout: float | None) -> tuple[Record, bool]:
+def work(
+    values: dict[str, Any], load: Callable[[], Experiment], folder: str, run_name: str, timeout: float | None
+) -> tuple[Record, bool]:
     """One cell, in a worker's process: its record, and whether it was computed there."""
     os.environ[RUN] = run_name
     heard = []
@@ -92,13 +97,15 @@ def work(config: Config, path: str, folder: str, run_name: str, timeout: float |
     def listen(record, fresh):
         heard.append((record, fresh))
 
-    run(experiment_at(path), [config], Store(Path(folder)), listen, timeout=timeout, give_up=leave)
+    config = read_config(loaded(load), values)
+    run([config], Store(Path(folder)), listen, timeout=timeout, give_up=leave)
     return heard[0]
 
 
 @cache
-def experiment_at(path: str) -> Experiment:
-    return load_experiment(path)
+def loaded(load: Callable[[], Experiment]) -> Experiment:
+    """The experiment, once for all cells that a worker gets."""
+    return load()
 
 
 def leave() -> None:

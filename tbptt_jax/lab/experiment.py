@@ -2,89 +2,87 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from tbptt_jax.errors import choose
-from tbptt_jax.files import import_file
+from tbptt_jax.errors import UserError
 
 OUTCOMES = ("reproduced", "not reproduced", "undecided")
 SCALES = ("smoke", "default", "paper")
 
 
+class NotMeasured(UserError):
+    """What a figure or a judge needs is not in the table: the axes that were chosen leave it out."""
+
+
 class Verdict(NamedTuple):
-    """Whether a claim holds, and the measured figure, with its interval, that says so."""
+    """Whether a claim holds, and what was measured, with its interval, that says so."""
 
     outcome: str
-    figure: str
+    measured: str
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence, where it comes from, and the function of the finished table that judges it."""
+    """A sentence, where it comes from, and the function of the finished table that judges it.
+
+    A judge whose rows are not in the table says so by `needed`; whatever else it raises is a defect of the judge.
+    """
 
     sentence: str
     source: str
     judge: Callable[[pl.DataFrame], Verdict]
 
     def verdict(self, table: pl.DataFrame) -> Verdict:
-        """The judge's word; a table that lacks what it needs leaves the claim undecided."""
+        """The judge's word; a claim about what was not measured is undecided."""
         if table.is_empty():
             return Verdict("undecided", "nothing has been measured yet")
         try:
             verdict = self.judge(table)
-        except (pl.exceptions.PolarsError, ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
-            return Verdict("undecided", f"what was measured does not suffice: {type(error).__name__}: {error}")
+        except NotMeasured as lack:
+            return Verdict("undecided", f"not measured: {lack}")
         if verdict.outcome not in OUTCOMES:
             raise ValueError(f"claim {self.sentence!r}: an outcome among {OUTCOMES} is needed, got {verdict.outcome!r}")
         return verdict
+
+
+def needed(rows: pl.DataFrame, what: str) -> pl.DataFrame:
+    """The rows, of which a figure or a judge needs one at least."""
+    if rows.is_empty():
+        raise NotMeasured(what)
+    return rows
 
 
 @dataclass(frozen=True)
 class Experiment:
     """One figure or table of a paper: `measure(config, key)` gives the rows of one cell of the grid of `axes`.
 
-    `axes` maps each scale ("smoke", "default", "paper") to {axis: list of values, or one value}. A config maps axis
-    names to values; cells that make no sense are those for which `makes_sense(config)` is false, and are left out. An
-    estimator given by its name alone takes its length from the axis `tau`. A row is a dict of numbers, texts, and
-    arrays (curves). Change `version` when `measure` changes: cells of another version do not count.
+    `axes` maps each scale ("smoke", "default", "paper") to {axis: list of values, or one value}. A `Config` maps axis
+    names to values, and holds the estimator and the task that they name as objects. An estimator named alone takes its
+    length from the axis `tau`. Cells for which `makes_sense(config)` is false are left out. The values of axes that are
+    named in `together` belong to one cell, all of them. A row is a dict of numbers, texts, and arrays (curves). Change
+    `version` when `measure` changes: cells of another version do not count.
+
+    `plot(table)` gives figures, or functions that draw one, by name; a function may raise `NotMeasured`.
     """
 
     name: str
     source: str
     axes: Mapping[str, Mapping[str, Any]]
-    measure: Callable[[Mapping[str, Any], Any], list[dict[str, Any]]]
+    measure: Callable[[Any, Any], list[dict[str, Any]]]
     plot: Callable[[pl.DataFrame], Mapping[str, Any]] | None = None
     claims: Sequence[Claim] = ()
-    makes_sense: Callable[[Mapping[str, Any]], bool] | None = None
+    makes_sense: Callable[[Any], bool] | None = None
+    together: Sequence[str] = ()
     version: int = 1
     summary: str = field(default="", compare=False)
 
     def __post_init__(self):
         if not self.name.isidentifier():
-            raise ValueError(f"name: letters, digits and underscores are needed, got {self.name!r}")
+            raise UserError(f"name: letters, digits and underscores are needed, got {self.name!r}")
         unknown = set(self.axes) - set(SCALES)
         if unknown or not self.axes:
-            raise ValueError(f"axes: scales among {SCALES} are needed, got {sorted(self.axes)}")
-
-
-def find_experiments(folder: Path = Path("experiments")) -> dict[str, Path]:
-    """The files of a folder that may hold experiments, by name; `copy_.py` holds `copy`, a name that Python has too."""
-    return {path.stem.rstrip("_"): path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
-
-
-def experiment_path(name: str, folder: Path = Path("experiments")) -> Path:
-    """The file of an experiment, given by its name in the folder or by its path."""
-    return Path(name) if name.endswith(".py") else choose("experiment", name, find_experiments(folder))
-
-
-def load_experiment(name: str) -> Experiment:
-    """The `Experiment` in the file of that name or path."""
-    path = experiment_path(name)
-    module = import_file("experiment", path)
-    found = [value for value in vars(module).values() if isinstance(value, Experiment)]
-    if len(found) != 1:
-        raise ValueError(f"experiment: one Experiment is needed in {path}, found {len(found)}")
-    return found[0]
+            raise UserError(f"axes: scales among {SCALES} are needed, got {sorted(self.axes)}")
+        if set(self.together) - {"estimator"}:
+            raise UserError(f"together: only the axis estimator can be, got {self.together!r}")

@@ -1,30 +1,60 @@
-"""From axes to cells: what may be overridden, how it is written, and what makes two cells the same."""
+"""From axes to cells: what may be chosen instead, how it is written, and what is refused before anything runs."""
 
 import ast
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from tbptt_jax.errors import choose
-from tbptt_jax.estimators.registry import estimators, make_estimator
+from tbptt_jax.errors import UserError, choose
+from tbptt_jax.lab.config import Config, read_config
 from tbptt_jax.lab.experiment import Experiment
-from tbptt_jax.tasks.registry import make_task
-
-Config = dict[str, Any]
 
 
-def cells(experiment: Experiment, scale: str, overrides: Mapping[str, list] | None = None) -> list[Config]:
-    """Every cell of the grid that makes sense, each once, in canonical form; refused before anything runs if a value
-    cannot be."""
-    axes = {name: as_list(values) for name, values in choose("scale", scale, experiment.axes).items()}
-    for name, values in (overrides or {}).items():
-        default = choose("axis", name, axes)
-        axes[name] = [like(name, value, default) for value in values]
-    configs = {identity(experiment, c): c for c in (canonical(dict(zip(axes, v))) for v in product(*axes.values()))}
-    return [c for c in configs.values() if experiment.makes_sense is None or experiment.makes_sense(c)]
+@dataclass(frozen=True)
+class Choices:
+    """What a user asks of an experiment's grid: a scale, and other values of some axes."""
+
+    scale: str = "default"
+    settings: Sequence[str] = ()
+    """Texts such as "tau=4,16"."""
+    estimators: Sequence[str] = ()
+    """In the place of the experiment's own."""
+    added_estimators: Sequence[str] = ()
+    """Beside them."""
+    tasks: Sequence[str] = ()
+    seeds: int | None = None
+
+    def axes(self, experiment: Experiment) -> dict[str, list]:
+        """The values of every axis, after a check that such axes and values can be."""
+        axes = {name: as_list(values) for name, values in choose("scale", self.scale, experiment.axes).items()}
+        other = dict(map(parse_setting, self.settings))
+        for name, values in (("estimator", self.estimators), ("task", self.tasks)):
+            if values:
+                other[name] = list(values)
+        if self.seeds is not None:
+            other["seeds"] = [self.seeds]
+        for name, values in other.items():
+            default = choose("axis", name, axes)
+            axes[name] = [like(name, value, default) for value in values]
+        if self.added_estimators:
+            axes["estimator"] = [*choose("axis", "estimator", axes), *self.added_estimators]
+        return axes
+
+
+def cells(experiment: Experiment, choices: Choices) -> list[Config]:
+    """Every cell of the grid that makes sense, each once; refused before anything runs if a value cannot be."""
+    axes = choices.axes(experiment)
+    for name in experiment.together:
+        axes[name] = [axes[name]]
+    found = [read_config(experiment, dict(zip(axes, values))) for values in product(*axes.values())]
+    once = {config.identity: config for config in found}
+    named: dict[str, str] = {}
+    for one in (one for config in found for one in config.chosen):
+        if named.setdefault(one.series, one.given) != one.given:
+            raise UserError(f"estimator: {named[one.series]} and {one.given} would have the same name {one.series}")
+    return [config for config in once.values() if experiment.makes_sense is None or experiment.makes_sense(config)]
 
 
 def as_list(values: Any) -> list:
@@ -38,14 +68,14 @@ def like(name: str, value: Any, defaults: list) -> Any:
         return value
     if kinds == {str}:
         return str(value)
-    raise ValueError(f"axis {name}: {' or '.join(sorted(k.__name__ for k in kinds))} is needed, got {value!r}")
+    raise UserError(f"axis {name}: {' or '.join(sorted(k.__name__ for k in kinds))} is needed, got {value!r}")
 
 
 def parse_setting(text: str) -> tuple[str, list]:
     """ "tau=4,16,64" → ("tau", [4, 16, 64]); what is no Python literal is text."""
     name, equals, values = text.partition("=")
     if not equals or not name.strip() or not values.strip():
-        raise ValueError(f"--set: AXIS=VALUE,VALUE,... is needed, got {text!r}")
+        raise UserError(f"--set: AXIS=VALUE,VALUE,... is needed, got {text!r}")
     # commas inside parentheses belong to a value, as in task=copy(length=8,longest=5),adding
     return name.strip(), [literal(value.strip()) for value in re.split(r",(?![^(]*\))", values)]
 
@@ -55,42 +85,3 @@ def literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def canonical(config: Config) -> Config:
-    """The one way to write a cell: estimators and tasks in text form, no `tau` where the estimator has a length."""
-    config = dict(config)
-    if "estimator" in config:
-        named = str(config["estimator"]).strip()
-        if "(" in named:
-            config["estimator"] = named if ".py:" in named else str(make_estimator(named))
-            config.pop("tau", None)
-        elif choose("estimator", named, estimators()).of_length(config.get("tau", 2)) is None:
-            config["estimator"] = str(make_estimator(named))
-            config.pop("tau", None)
-    if "task" in config and ".py:" not in config["task"]:
-        config["task"] = str(make_task(config["task"]))
-    return {name: plain(config[name]) for name in sorted(config)}
-
-
-def plain(value: Any) -> Any:
-    """Numbers that are equal are written alike: 4.0 as 4."""
-    value = value.item() if hasattr(value, "item") else value
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def estimator_of(config: Mapping[str, Any]):
-    """The estimator of a cell: its text, or its name with the cell's `tau` as its (expected) length."""
-    named = config["estimator"]
-    return make_estimator(named) if "(" in named else estimators()[named].of_length(config["tau"])
-
-
-def identity(experiment: Experiment, config: Config) -> str:
-    """The name of a cell's record: a hash of the experiment, its version and the canonical configuration."""
-    whole = {"experiment": experiment.name, "version": experiment.version, "config": config}
-    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20]
-
-
-def label(config: Mapping[str, Any], varying: Iterable[str]) -> str:
-    """A cell in a few words: what distinguishes it from the others."""
-    return ", ".join(f"{name}={config[name]}" for name in varying if name in config)

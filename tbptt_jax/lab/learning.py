@@ -8,14 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tbptt_jax.estimators.artbp import ARTBP
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.estimators.full import Full
-from tbptt_jax.estimators.segment import Segment
-from tbptt_jax.lab.experiment import Verdict
+from tbptt_jax.lab.experiment import NotMeasured, Verdict
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training.loop import History
-from tbptt_jax.training.update import mean_length
 
 
 def learning_rows(history: History, learning_rates: Sequence[float], **more: Any) -> list[dict[str, Any]]:
@@ -51,19 +47,11 @@ def learning_rows(history: History, learning_rates: Sequence[float], **more: Any
     return rows
 
 
-def in_a_stream(est: Estimator, task: Task, chunk: int) -> tuple[Estimator, Task, float]:
-    """How an estimator is trained on a stream: with what, in which chunks, and how many steps an update takes.
-
-    Segments are the textbook's truncation, chunks of τ steps with one update each. artbp makes one update a random
-    segment, of 4 times its mean length at most, where the credit of a longer one is lost: the same memory on average.
-    All others make one every `chunk` steps.
-    """
-    if isinstance(est, Segment) and est.offset == 0:
-        return Full(), replace(task, length=int(est.tau)), float(est.tau)  # type: ignore[call-arg]
-    if isinstance(est, ARTBP):
-        longest = min(chunk, math.ceil(4 * est.length))
-        return est, replace(task, length=longest), float(mean_length(est.law(longest)))  # type: ignore[call-arg]
-    return est, replace(task, length=chunk), float(chunk)  # type: ignore[call-arg]
+def in_a_stream(est: Estimator, task: Task, chunk: int) -> tuple[Task, float]:
+    """The task in the chunks that an estimator is trained in on a stream, and how many steps an update takes: others
+    than `chunk` where its `pace` says so."""
+    pace = est.pace(chunk)
+    return replace(task, length=pace.chunk), pace.steps_an_update  # type: ignore[type-var]
 
 
 def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out") -> pl.DataFrame:
@@ -84,17 +72,21 @@ def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out"
 def error_of_difference(best: pl.DataFrame, group: Sequence[str], column: str = "held_out") -> float:
     """Twice the standard error of the difference of two means over seeds, from the spread in all groups together."""
     spread = best.group_by(group).agg(pl.col(column).var().alias("variance"), pl.len())
+    if spread["variance"].null_count() == spread.height:
+        raise NotMeasured("two seeds at least are needed to know the noise")
     return 2 * math.sqrt(2 * spread["variance"].mean() / spread["len"].mean())  # type: ignore[arg-type, operator]
 
 
-def judged(pairs: Sequence[tuple[float, float]], error: float, figure: str) -> Verdict:
+def judged(pairs: Sequence[tuple[float, float]], error: float, measured: str) -> Verdict:
     """Of pairs (what should be smaller, the other): reproduced where most are smaller beyond the error and none is
     larger, not reproduced where as many or more are larger, else undecided."""
     smaller = sum(a < b - error for a, b in pairs)
     larger = sum(a > b + error for a, b in pairs)
     even = len(pairs) - smaller - larger
     counts = f"better in {smaller}, worse in {larger}, even within noise in {even} of {len(pairs)}"
-    if not pairs or (even and smaller + larger <= len(pairs) / 2):
-        return Verdict("undecided", f"{counts}; {figure}")
+    if not pairs:
+        raise NotMeasured("two estimators to compare are needed")
+    if even and smaller + larger <= len(pairs) / 2:
+        return Verdict("undecided", f"{counts}; {measured}")
     good = larger == 0 and smaller > len(pairs) / 2
-    return Verdict("reproduced" if good else "not reproduced", f"{counts}; {figure}")
+    return Verdict("reproduced" if good else "not reproduced", f"{counts}; {measured}")

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -11,8 +12,8 @@ from tbptt_jax.lab.store import Record
 
 
 @contextmanager
-def progress(total: int, describe):
-    """A function `report(record, fresh)` to be called for every cell; `describe(config)` names a cell in few words."""
+def progress(total: int, describe: Callable):
+    """A function `report(record, fresh)` to be called for every cell; `describe(columns)` names a cell in few words."""
     console = Console(highlight=False)
     counts = {"failed": 0, "diverged": 0}
     if not console.is_terminal:

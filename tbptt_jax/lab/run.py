@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tbptt_jax.lab.experiment import Experiment
-from tbptt_jax.lab.grid import Config, identity
+from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.store import Record, Store
 
 RUN = "TBPTT_RUN"  # the name of a run, the same for all of its processes
@@ -26,7 +25,6 @@ Report = Callable[[Record, bool], None]
 
 
 def run(
-    experiment: Experiment,
     configs: list[Config],
     store: Store,
     report: Report = lambda record, fresh: None,
@@ -43,17 +41,17 @@ def run(
     """
     os.environ.setdefault(RUN, uuid.uuid4().hex)
     records: dict[str, Record] = {}
-    waiting = {identity(experiment, config): config for config in configs}
+    waiting = {config.identity: config for config in configs}
     while waiting:
         progressed = False
         for name, config in list(waiting.items()):
             with store.claim(name) as mine:
-                record = settled(store, name)
+                record = needs_no_computing(store, name)
                 fresh = record is None and mine
                 if fresh:
                     with store.scratch(name) as folder, scratch_at(folder):
-                        with watchdog(experiment, config, store, timeout, give_up or start_anew):
-                            record = compute(experiment, config, debug)
+                        with watchdog(config, store, timeout, give_up or start_anew):
+                            record = compute(config, debug)
                         store.write(record)
             if record is not None:
                 records[name] = record
@@ -84,7 +82,7 @@ def checkpoint(name: str) -> Path | None:
     return None if folder is None else folder / name
 
 
-def settled(store: Store, name: str) -> Record | None:
+def needs_no_computing(store: Store, name: str) -> Record | None:
     """A cell's record, if it need not be computed: finished, diverged, or failed in this very run."""
     record = store.read(name)
     if record is not None and record.status == "failed" and record.environment.get("run") != os.environ.get(RUN):
@@ -92,18 +90,19 @@ def settled(store: Store, name: str) -> Record | None:
     return record
 
 
-def compute(experiment: Experiment, config: Config, debug: bool = False) -> Record:
+def compute(config: Config, debug: bool = False) -> Record:
     """Measure one cell; whatever happens is a record."""
     import jax
 
     start = time.monotonic()
     rows: list[dict[str, Any]] = []
     try:
-        rows = experiment.measure(config, jax.random.key(config.get("seed", 0)))
+        rows = config.experiment.measure(config, jax.random.key(config.seed))
         status, reason = ("diverged", f"{where} is not finite") if (where := not_finite(rows)) else ("done", "")
     except Exception as error:
         if debug:
             raise
+        traceback.print_exc()
         place = traceback.extract_tb(error.__traceback__)[-1]
         status, reason = (
             "failed",
@@ -112,7 +111,8 @@ def compute(experiment: Experiment, config: Config, debug: bool = False) -> Reco
         rows = []
     if crowded():
         jax.clear_caches()
-    return Record(identity(experiment, config), config, status, reason, rows, environment(), time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return Record(config.identity, config.columns, status, reason, rows, environment(), seconds)
 
 
 def crowded() -> bool:
@@ -151,7 +151,7 @@ def environment() -> dict[str, Any]:
 
 
 @contextmanager
-def watchdog(experiment: Experiment, config: Config, store: Store, timeout: float | None, leave: Callable[[], None]):
+def watchdog(config: Config, store: Store, timeout: float | None, leave: Callable[[], None]):
     """Record a cell that does not end in time as failed; a compiled loop cannot be interrupted, so `leave` it then."""
     if timeout is None:
         yield
@@ -159,7 +159,7 @@ def watchdog(experiment: Experiment, config: Config, store: Store, timeout: floa
 
     def give_up():
         reason = f"did not end within {timeout:g} s (--timeout)"
-        store.write(Record(identity(experiment, config), config, "failed", reason, [], environment(), timeout))
+        store.write(Record(config.identity, config.columns, "failed", reason, [], environment(), timeout))
         leave()
 
     timer = threading.Timer(timeout, give_up)

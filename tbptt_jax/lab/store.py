@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from tbptt_jax.files import write_whole
+from tbptt_jax.errors import UserError
+from tbptt_jax.files import write_atomically
 
 STATUSES = ("done", "diverged", "failed")
+TABLE = "table.parquet"
 
 
 class Record(NamedTuple):
@@ -49,7 +51,7 @@ class Store:
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise ValueError(f"--results: cannot write to {self.cells}: {error.strerror}") from error
+            raise UserError(f"--results: cannot write to {self.cells}: {error.strerror}") from error
 
     def write(self, record: Record) -> None:
         curves = {
@@ -70,7 +72,7 @@ class Store:
         self.put(f"{record.identity}.json", json.dumps({"checksum": digest(text.encode()), "record": text}).encode())
 
     def put(self, name: str, content: bytes) -> None:
-        write_whole(self.cells / name, content)
+        write_atomically(self.cells / name, content)
 
     @contextmanager
     def scratch(self, identity: str) -> Iterator[Path]:
@@ -150,22 +152,39 @@ def scalar(value: Any) -> Any:
 
 
 def table(records: list[Record]) -> pl.DataFrame:
-    """The tidy table: a row for every row of every finished cell, the cell's configuration beside what it measured."""
+    """The tidy table: a row for every row of every finished cell, the cell's configuration beside what it measured.
+
+    Curves are lists; a list of texts, as of estimators that belong together, is one text.
+    """
     rows = [record.config | row for record in records if record.status == "done" for row in record.rows]
+    rows = [{name: as_column(value) for name, value in row.items()} for row in rows]
     return pl.DataFrame(rows, infer_schema_length=None, strict=False)
 
 
+def as_column(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return "; ".join(value)
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 def scalars(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns that hold numbers and texts, sorted by those of the configuration: what can be written as CSV."""
+    """The columns that hold numbers and texts: what can be written as CSV."""
     return frame.select([c for c in frame.columns if not frame[c].dtype.is_nested() and frame[c].dtype != pl.Object])
 
 
-def load_results(name: str, results: str | os.PathLike | Mapping = "results") -> pl.DataFrame:
+def write_table(frame: pl.DataFrame, folder: Path) -> None:
+    """Commit a table, curves included and in full precision, to the one file that results are read from elsewhere."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    write_atomically(folder / TABLE, buffer.getvalue())
+
+
+def load_results(name: str, results: str | os.PathLike = "results") -> pl.DataFrame:
     """The tidy table of an experiment: from its cells where they are, else the table that was committed."""
-    folder = Path(results) / name  # type: ignore[arg-type]
+    folder = Path(results) / name
     records = Store(folder).records()
     if records:
         return table(records)
-    if (folder / "rows.csv").is_file():
-        return pl.read_csv(folder / "rows.csv", infer_schema_length=None)
-    raise ValueError(f"results: there are none of {name!r} in {folder.parent}")
+    if (folder / TABLE).is_file():
+        return pl.read_parquet(folder / TABLE)
+    raise UserError(f"results: there are none of {name!r} in {folder.parent}")

@@ -1,5 +1,8 @@
 """Curves of learning, at the best learning rate of each estimator: a line a group, a band over its seeds."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import polars as pl
 
@@ -7,7 +10,14 @@ from tbptt_jax.plots.style import style_of
 
 
 def curve(
-    axes, rows: pl.DataFrame, x: str, y: str, estimator: str, label: str, transform=lambda values: values, **more
+    axes: Any,
+    rows: pl.DataFrame,
+    x: str,
+    y: str,
+    estimator: str,
+    label: str,
+    transform: Callable = lambda values: values,
+    **more,
 ):
     """The median over rows of a curve, and a band from the smallest to the largest; `x` is taken of the first row."""
     values = transform(np.stack([np.asarray(row, float) for row in rows[y]]))
@@ -17,7 +27,7 @@ def curve(
     axes.fill_between(across, values.min(0), values.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
 
 
-def shades(values) -> dict:
+def shades(values: Any) -> dict:
     """A line style for each of a few values, in order."""
     kinds = ("-", "--", ":", "-.", (0, (1, 3)), (0, (5, 4, 1, 4, 1, 4)))
     return {value: kinds[i % len(kinds)] for i, value in enumerate(sorted(values))}

@@ -1,10 +1,14 @@
 """One look for all figures: an estimator keeps its colour and its mark everywhere, chosen for colour-blind readers."""
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+
+from tbptt_jax.files import write_atomically
+from tbptt_jax.lab.experiment import NotMeasured
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -22,6 +26,7 @@ STYLES = {
     "adaptive": ("#332288", "<"),
     "telescope": ("#882255", ">"),
     "optimal": ("#AA4499", "X"),
+    "scheduled": ("#AA4499", "*"),
     "rtrl": ("#555555", "h"),
     "snap": ("#117733", "d"),
     "uoro": ("#DDCC77", "p"),
@@ -34,6 +39,9 @@ STYLES = {
     "forward_gradient": ("#44AA99", "+"),
 }
 OTHERS = (("#7F7F7F", "X"), ("#8C564B", "h"), ("#17BECF", "<"), ("#BCBD22", ">"), ("#9467BD", "d"))
+
+STRANGERS: dict[str, tuple[str, str]] = {}
+"""The colours and marks that methods of users' own have got."""
 
 RC: Any = {
     "font.size": 9,
@@ -49,10 +57,11 @@ RC: Any = {
 }
 
 
-def style_of(estimator: str) -> dict[str, Any]:
-    """Colour and mark of an estimator, by its name or its text."""
-    name = estimator.partition("(")[0]
-    colour, mark = STYLES.get(name) or OTHERS[sum(map(ord, name)) % len(OTHERS)]
+def style_of(series: str) -> dict[str, Any]:
+    """Colour and mark of a series, by its method; one that is not ours gets the next free ones, and keeps them."""
+    name = series if ".py:" in series else series.partition("(")[0]
+    method = name.partition("(")[0]
+    colour, mark = STYLES.get(method) or STRANGERS.setdefault(method, OTHERS[len(STRANGERS) % len(OTHERS)])
     return {"color": colour, "marker": mark}
 
 
@@ -62,14 +71,24 @@ def panels(rows: int, columns: int, width: float = 3.0, height: float = 2.5, **o
     return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
 
 
-def save(draw: Callable[[], Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Every figure that is drawn, in this look, as SVG and PNG."""
+def save(draw: Callable[[], Mapping[str, Any]], folder: Path) -> tuple[list[Path], dict[str, NotMeasured]]:
+    """Every figure in this look, as SVG and PNG; of those that cannot be drawn, what they lack.
+
+    `draw()` gives figures, or functions that draw one, by name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths, lacking = [], {}
     with plt.rc_context(RC):
         for name, figure in draw().items():
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            figure.savefig(folder / f"{name}.png", dpi=105)
+            try:
+                figure = figure() if callable(figure) else figure
+            except NotMeasured as lack:
+                lacking[name] = lack
+                continue
+            for ending, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 105})):
+                buffer = io.BytesIO()
+                figure.savefig(buffer, format=ending, **options)
+                write_atomically(folder / f"{name}.{ending}", buffer.getvalue())
             paths.append(folder / f"{name}.png")
             plt.close(figure)
-    return paths
+    return paths, lacking

@@ -1,17 +1,16 @@
-"""The tasks: `base`, one file a task, and the `registry` that knows them by name.
+"""The tasks, one file each, and their index: a task is known everywhere by its line here."""
 
-The package is also a function, as `estimators` is: `tbptt_jax.tasks()` gives every registered class.
-"""
+from tbptt_jax.tasks.a_n_b_n import AnBn as AnBn
+from tbptt_jax.tasks.adding import Adding as Adding
+from tbptt_jax.tasks.agreement import Agreement as Agreement
+from tbptt_jax.tasks.base import Task as Task
+from tbptt_jax.tasks.brackets import Brackets as Brackets
+from tbptt_jax.tasks.by_name import all_tasks as all_tasks
+from tbptt_jax.tasks.by_name import make_task as make_task
+from tbptt_jax.tasks.copying import Copy as Copy
+from tbptt_jax.tasks.influence_balancing import InfluenceBalancing as InfluenceBalancing
+from tbptt_jax.tasks.recall import Recall as Recall
+from tbptt_jax.tasks.text import Text as Text
+from tbptt_jax.tasks.text import TimeMachine as TimeMachine
 
-import sys
-from types import ModuleType
-
-
-class _Tasks(ModuleType):
-    def __call__(self):
-        from tbptt_jax.tasks import registry
-
-        return registry.tasks()
-
-
-sys.modules[__name__].__class__ = _Tasks
+__all__ = [name for name, value in vars().items() if callable(value)]  # not the modules

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from math import log
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.tasks.lines import Lines
 
@@ -28,13 +29,13 @@ class AnBn(Lines):
         super().__post_init__()
         self.require_whole("most", 1)
 
-    def draw(self, key):
+    def draw(self, key: Array):
         return jax.random.randint(key, (), 1, self.most + 1)
 
-    def size(self, drawn):
+    def size(self, drawn: PyTree):
         return 2 * drawn + 2
 
-    def symbols(self, drawn, position):
+    def symbols(self, drawn: PyTree, position: Array):
         return at(drawn, position), at(drawn, position + 1)
 
     def floors(self):
@@ -42,7 +43,7 @@ class AnBn(Lines):
         return {"best": log(self.most) / mean_size, "blind": 2 * log(self.most) / mean_size}
 
 
-def at(n, position):
+def at(n: Any, position: Array):
     """The symbol of a line at a position; the one after its end is the next line's first."""
     newline = (position == n) | (position == 2 * n + 1)
     return jnp.where(newline, NEWLINE, jnp.where((position < n) | (position > 2 * n + 1), A, B))

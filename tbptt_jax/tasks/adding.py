@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from tbptt_jax.model import Batch
 from tbptt_jax.tasks.base import Task
@@ -14,7 +15,7 @@ from tbptt_jax.tasks.base import Task
 class Adding(Task):
     """Add the two marked ones of `length` uniform numbers, one in each half; the loss is at the last step only."""
 
-    length: int = 20
+    length: int = 20  # type: ignore[misc]
     batch_size: int = 32
     reference: ClassVar[str] = "Hochreiter & Schmidhuber 1997, Long short-term memory"
     inputs = 2
@@ -25,7 +26,7 @@ class Adding(Task):
         self.require_whole("length", 2)
         self.require_whole("batch_size", 1)
 
-    def batch(self, key):
+    def batch(self, key: Array):
         value_key, first_key, second_key = jax.random.split(key, 3)
         values = jax.random.uniform(value_key, (self.length, self.batch_size))
         half = self.length // 2
@@ -43,6 +44,6 @@ class Adding(Task):
         return {"best": 0.0, "blind": 1 / 12}  # half the variance of a sum of two uniform numbers
 
 
-def at_the_end(length, batch_size):
+def at_the_end(length: int, batch_size: int):
     """Weights of a loss at the last step only."""
     return jnp.zeros((length, batch_size)).at[-1].set(1.0)

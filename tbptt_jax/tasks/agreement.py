@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from tbptt_jax.model import Batch
 from tbptt_jax.tasks.adding import at_the_end
@@ -32,7 +33,11 @@ class Agreement(Task):
         self.require_whole("distance", 1)
         self.require_whole("batch_size", 1)
 
-    def batch(self, key):
+    @property
+    def length(self):
+        return self.distance + 1
+
+    def batch(self, key: Array):
         subject_key, noun_key, other_key, kind_key = jax.random.split(key, 4)
         shape = (self.distance, self.batch_size)
         subject = jax.random.randint(subject_key, (1, self.batch_size), 0, 2 * NOUNS)

@@ -5,7 +5,6 @@ and sources and runs inside a compiled program, so batches are made where the mo
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
@@ -19,18 +18,19 @@ Source = PyTree
 HELD_OUT_BATCHES = 32
 
 
-@dataclass(frozen=True)
 class Task(Named, ABC):
     """Where batches come from. A subclass is a frozen dataclass.
 
-    With the sizes `inputs` and `outputs` and a `batch` it is a task of episodes; for a stream give `streams = True`,
-    `start` and `chunk` too, and a `length` of the chunks.
+    With the sizes `inputs`, `outputs` and `length` and a `batch` it is a task of episodes; for a stream give
+    `streams = True`, `start` and `chunk` too.
     """
 
     inputs: ClassVar[Any]
     """How many numbers a model reads at a step; it may be a property."""
     outputs: ClassVar[Any]
     """How many numbers the loss reads of it."""
+    length: ClassVar[Any]
+    """How many steps an episode has, or a chunk of a stream; a field or a property."""
     loss: ClassVar[Any] = "softmax"
     """As `rnn` takes it."""
     streams: ClassVar[bool] = False

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.tasks.lines import Lines
 
@@ -32,17 +33,17 @@ class Brackets(Lines):
     def inputs(self):
         return self.letters + 3
 
-    def draw(self, key):
+    def draw(self, key: Array):
         """The whole line: letters from 3 on, after newline 0, opening 1 and closing 2."""
         random = jax.random.randint(key, (self.repeated + self.between,), 3, self.inputs)
         newline, opening, closing = jnp.arange(3)[:, None]
         s, r = random[: self.repeated], random[self.repeated :]
         return jnp.concatenate([opening, s, closing, r, opening, s, closing, newline])
 
-    def size(self, drawn):
+    def size(self, drawn: PyTree):
         return len(drawn)
 
-    def symbols(self, drawn, position):
+    def symbols(self, drawn: PyTree, position: Array):
         return drawn[position], drawn[(position + 1) % len(drawn)]
 
     def floors(self):

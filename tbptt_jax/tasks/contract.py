@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +22,14 @@ def check(task: Task) -> Iterator[Finding]:
             yield Finding(test.__name__.replace("_", " "), False, f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-def is_a_value(task):
+def is_a_value(task: Any):
     frozen = dataclasses.is_dataclass(task) and getattr(type(task), "__dataclass_params__").frozen  # noqa: B009
     yield Finding("it is a frozen dataclass", frozen)
     same = hash(task) == hash(dataclasses.replace(task)) and task == dataclasses.replace(task)
     yield Finding("it can be hashed and compared", same)
 
 
-def gives_batches(task):
+def gives_batches(task: Any):
     draw = jax.jit(lambda key: (task.batch(key), task.held_out(key)))
     drawn = draw(jax.random.key(0))
     for name, batch in zip(("batches", "held-out sequences"), drawn):
@@ -37,7 +38,7 @@ def gives_batches(task):
     yield Finding("it draws the same for the same key", identical(drawn, draw(jax.random.key(0))))
 
 
-def can_be_read(task):
+def can_be_read(task: Any):
     start = jax.jit(task.start)(jax.random.key(1))
     read = jax.jit(lambda source: task.chunk(source))
     first, fresh, source = read(start)
@@ -45,26 +46,27 @@ def can_be_read(task):
     yield Finding("its first chunk starts afresh", bool(fresh))
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in ((first, source), (second, later))]
     yield Finding("its chunks and sources keep their shapes", shapes[0] == shapes[1])
+    length = sequence_shape(first)[0]
+    yield Finding("it says its length", length == task.length, f"length {task.length}, steps {length}")
     if not task.streams:
         yield Finding("every episode starts afresh", bool(fresh_again))
         return
-    yield Finding("it says the length of its chunks", sequence_shape(first)[0] == task.length)
     in_parts, _, _ = read(jax.jit(lambda source: task.chunk(source, jnp.array(1))[2])(start))
     moved = jax.tree.map(lambda whole, part: bool((whole[1:] == part[:-1]).all()), first.inputs, in_parts.inputs)
     yield Finding("it can be read on after any of a chunk's steps", all(jax.tree.leaves(moved)))
 
 
-def fits_its_model(task):
+def fits_its_model(task: Any):
     model = task.model()
     value = jax.jit(lambda key: loss(model, model.init(key), task.batch(key)))(jax.random.key(2))
     yield Finding("its model has a finite loss on it", bool(np.isfinite(value)), f"{value:.4g}")
 
 
-def knows_its_floors(task):
+def knows_its_floors(task: Any):
     floors = task.floors()
     fine = all(isinstance(value, float) and np.isfinite(value) for value in floors.values())
     yield Finding("its floors are finite numbers", fine, ", ".join(f"{k} {v:.4g}" for k, v in floors.items()))
 
 
-def identical(a, b) -> bool:
+def identical(a: Any, b: Any) -> bool:
     return all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)))

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.tasks.lines import Lines
 
@@ -37,15 +38,15 @@ class Copy(Lines):
     def least(self):
         return self.longest if self.shortest is None else self.shortest
 
-    def draw(self, key):
+    def draw(self, key: Array):
         size_key, symbol_key = jax.random.split(key)
         copied = jax.random.randint(symbol_key, (self.longest,), MARKER + 1, self.inputs).at[0].set(MARKER)
         return jax.random.randint(size_key, (), self.least, self.longest + 1), copied
 
-    def size(self, drawn):
+    def size(self, drawn: PyTree):
         return 2 * drawn[0]
 
-    def symbols(self, drawn, position):
+    def symbols(self, drawn: PyTree, position: Array):
         size, copied = drawn
         symbol = jnp.where(position < size, copied[position], BLANK)
         return symbol, jnp.where(position < size, BLANK, copied[position - size])

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ class Lines(Task):
     their first line, and last at least 512 steps.
     """
 
-    length: int = 32
+    length: int = 32  # type: ignore[misc]
     batch_size: int = 32
     streams = True
 
@@ -58,7 +58,7 @@ class Lines(Task):
     def begin(self, key: Array) -> Reading:
         return Reading(key, jnp.array(0), self.draw(jax.random.fold_in(key, 0)), jnp.array(0))
 
-    def start(self, key):
+    def start(self, key: Array):
         def somewhere(key):
             key, position_key = jax.random.split(key)
             reading = self.begin(key)
@@ -66,19 +66,19 @@ class Lines(Task):
 
         return jax.vmap(somewhere)(jax.random.split(key, self.batch_size)), jnp.array(True)
 
-    def chunk(self, source, steps=None):
+    def chunk(self, source: PyTree, steps: Any = None):
         readings, fresh = source
         symbols, targets, after = jax.vmap(lambda r: self.read(r, self.length), out_axes=1)(readings)
         last = jax.tree.map(lambda leaf: leaf[(self.length if steps is None else steps) - 1], after)
         return self.as_batch(symbols, targets), fresh, (last, jnp.array(False))
 
-    def batch(self, key):
+    def batch(self, key: Array):
         steps = max(self.length, HELD_OUT_STEPS)
         keys = jax.random.split(key, self.batch_size)
         symbols, targets, _ = jax.vmap(lambda key: self.read(self.begin(key), steps), out_axes=1)(keys)
         return self.as_batch(symbols, targets)
 
-    def held_out(self, key):
+    def held_out(self, key: Array):
         return self.batch(key)
 
     def as_batch(self, symbols: Int[Array, "T B"], targets: Int[Array, "T B"]) -> Batch:

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from tbptt_jax.model import Batch
 from tbptt_jax.tasks.adding import at_the_end
@@ -34,8 +35,12 @@ class Recall(Task):
     def outputs(self):
         return self.symbols
 
-    def batch(self, key):
-        length = self.distance + 1
+    @property
+    def length(self):
+        return self.distance + 1
+
+    def batch(self, key: Array):
+        length = self.length
         shown = jax.random.randint(key, (self.batch_size,), 0, self.symbols)
         symbols = jnp.full((length, self.batch_size), self.symbols).at[0].set(shown)
         targets = jnp.broadcast_to(shown, symbols.shape)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from functools import cache
 from math import log
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, PyTree
 
-from tbptt_jax.files import data_folder, write_whole
+from tbptt_jax.errors import UserError
+from tbptt_jax.files import data_folder, write_atomically
 from tbptt_jax.model import Batch
 from tbptt_jax.tasks.base import Task
 
@@ -41,7 +43,7 @@ class Text(Task):
     """
 
     path: str
-    length: int = 32
+    length: int = 32  # type: ignore[misc]
     batch_size: int = 32
     order: str = "sequential"
     validation: float = 0.1
@@ -53,7 +55,7 @@ class Text(Task):
         self.require_whole("batch_size", 1)
         self.require("validation", "a number between 0 and 1", lambda validation: (validation > 0) & (validation < 1))
         if self.order not in ("sequential", "random"):
-            raise ValueError(f'{self.name}: order must be "sequential" or "random", got {self.order!r}')
+            raise UserError(f'{self.name}: order must be "sequential" or "random", got {self.order!r}')
 
     @property
     def streams(self):  # type: ignore[override]
@@ -80,36 +82,36 @@ class Text(Task):
         train, held_out = symbols[:split], symbols[split:]
         needed = self.batch_size * (self.length + 1) + self.length
         if len(train) < needed or len(held_out) < 2 * ROWS:
-            raise ValueError(
+            raise UserError(
                 f"{self.name}: {self.batch_size} rows with chunks of {self.length} need {needed} symbols to train on "
                 f"and {2 * ROWS} held out; {self.file()} has {len(train)} and {len(held_out)}"
             )
         return train, held_out
 
-    def batch(self, key):
+    def batch(self, key: Array):
         symbols = jnp.asarray(self.parts()[0])
         starts = jax.random.randint(key, (self.batch_size,), 0, len(symbols) - self.length)
         return self.as_batch(symbols[starts + jnp.arange(self.length + 1)[:, None]])
 
-    def held_out(self, key):
+    def held_out(self, key: Array):
         """All of the held-out text, in 32 rows."""
         symbols = self.parts()[1]
         columns = len(symbols) // ROWS
         return self.as_batch(jnp.asarray(symbols[: ROWS * columns].reshape(ROWS, columns).T))
 
-    def as_batch(self, symbols):
+    def as_batch(self, symbols: Array):
         symbols = symbols.astype(int)
         return Batch(jax.nn.one_hot(symbols[:-1], self.inputs), symbols[1:])
 
-    def start(self, key):
+    def start(self, key: Array):
         return self.beginning(key) if self.streams else key
 
-    def beginning(self, key):
+    def beginning(self, key: Array):
         """(key for the next pass, symbols that this pass leaves out at the start, column): the start of a pass."""
         key, now = jax.random.split(key)
         return key, jax.random.randint(now, (), 0, self.length), jnp.array(0)
 
-    def chunk(self, source, steps=None):
+    def chunk(self, source: PyTree, steps: Any = None):
         if not self.streams:
             return super().chunk(source, steps)
         symbols = jnp.asarray(self.parts()[0])
@@ -146,12 +148,12 @@ def read_corpus(path: Path, clean: bool) -> Corpus:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"text: path: {path} cannot be read as text: {error}") from error
+        raise UserError(f"text: path: {path} cannot be read as text: {error}") from error
     if clean:
         text = re.sub("[^A-Za-z]+", " ", text).lower()
     vocabulary = (UNKNOWN, *sorted(set(text)))
     if len(vocabulary) > 256:
-        raise ValueError(f"text: {path} has {len(vocabulary) - 1} different characters; at most 255 are possible")
+        raise UserError(f"text: {path} has {len(vocabulary) - 1} different characters; at most 255 are possible")
     number = {character: i for i, character in enumerate(vocabulary)}
     return Corpus(np.array([number[character] for character in text], np.uint8), vocabulary)
 
@@ -165,18 +167,18 @@ def time_machine(folder: Path, url: str) -> Path:
             with urllib.request.urlopen(url, timeout=60) as answer:
                 content = answer.read()
         except OSError as error:
-            raise ValueError(
+            raise UserError(
                 f"time_machine: there is no {path}, and {url} cannot be reached ({error}); put the file there, name "
                 f"its folder by TBPTT_DATA, or train on a text of yours: text(path='...')"
             ) from error
         check(content, url)
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)
     check(path.read_bytes(), path)
     return path
 
 
-def check(content: bytes, where) -> None:
+def check(content: bytes, where: Any) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
-        raise ValueError(f"time_machine: {where} is another file: SHA-256 {found}, where {SHA256} is needed")
+        raise UserError(f"time_machine: {where} is another file: SHA-256 {found}, where {SHA256} is needed")

@@ -10,7 +10,8 @@ import numpy as np
 from flax import serialization
 from jaxtyping import PyTree
 
-from tbptt_jax.files import write_whole
+from tbptt_jax.errors import UserError
+from tbptt_jax.files import write_atomically
 
 
 def save(path: Path, run: str, tree: PyTree) -> None:
@@ -18,7 +19,7 @@ def save(path: Path, run: str, tree: PyTree) -> None:
     leaves = {str(i): np.asarray(unwrapped(leaf)) for i, leaf in enumerate(jax.tree.leaves(tree))}
     content = serialization.msgpack_serialize({"run": run, "leaves": leaves})
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, hashlib.sha256(content).digest() + content)
+    write_atomically(path, hashlib.sha256(content).digest() + content)
 
 
 def load(path: Path, run: str, like: PyTree) -> PyTree | None:
@@ -35,11 +36,11 @@ def load(path: Path, run: str, like: PyTree) -> PyTree | None:
         return None
     saved = serialization.msgpack_restore(content[32:])
     if saved["run"] != run:
-        raise ValueError(f"checkpoint: {path} belongs to another run.\n it has  {saved['run']}\n this is {run}")
+        raise UserError(f"checkpoint: {path} belongs to another run.\n it has  {saved['run']}\n this is {run}")
     leaves, structure = jax.tree.flatten(like)
     shapes = [(unwrapped(leaf).shape, unwrapped(leaf).dtype) for leaf in leaves]
     if shapes != [(saved["leaves"][str(i)].shape, saved["leaves"][str(i)].dtype) for i in range(len(saved["leaves"]))]:
-        raise ValueError(f"checkpoint: {path} has other arrays than this run")
+        raise UserError(f"checkpoint: {path} has other arrays than this run")
     found = [wrapped(saved["leaves"][str(i)], leaf) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(structure, found)
 
@@ -48,9 +49,9 @@ def is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def unwrapped(leaf):
+def unwrapped(leaf: Any):
     return jax.random.key_data(leaf) if is_key(leaf) else leaf
 
 
-def wrapped(saved, like):
+def wrapped(saved: Any, like: Any):
     return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(like)) if is_key(like) else np.array(saved)

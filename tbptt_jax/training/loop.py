@@ -21,6 +21,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.devices import over_devices
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.model import Model, loss, sequence_shape
 from tbptt_jax.tasks.base import Task
@@ -82,10 +83,10 @@ def train(
     """
     for name, value in (("steps", steps), ("evaluations", evaluations), ("seeds", 1 if seeds is None else seeds)):
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
+            raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
     by_rate = not isinstance(optimizer, optax.GradientTransformation)
     if by_rate != (learning_rates is not None):
-        raise ValueError(
+        raise UserError(
             "optimizer, learning_rates: an optax optimizer is needed where no learning rates are given, and a function "
             f"from a rate to an optimizer, such as optax.sgd, where they are; got {optimizer!r} and {learning_rates!r}"
         )
@@ -171,7 +172,9 @@ class Programs(NamedTuple):
 
 
 @lru_cache(maxsize=4)  # the programs of a sweep would fill the memory
-def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Programs:
+def compiled(
+    model: Model, est: Estimator, task: Task, optimizer: Any, by_rate: bool, watch: Any, count: int, at_once: Any
+) -> Programs:
     """The programs of a training of so many runs; the estimator's numbers are constants in them."""
 
     def optimizer_of(rate):
@@ -222,7 +225,7 @@ def compiled(model, est, task, optimizer, by_rate, watch, count, at_once) -> Pro
     return Programs(begin_all, run_leg, evaluate)
 
 
-def bounded(value):
+def bounded(value: Any):
     """A loss that is too large for its floating point, as the largest number."""
     return jnp.minimum(value, jnp.finfo(value.dtype).max)
 
@@ -232,5 +235,5 @@ def without_addresses(text: str) -> str:
     return re.sub(" at 0x[0-9a-f]+", "", text)
 
 
-def key_words(keys) -> str:
+def key_words(keys: Array) -> str:
     return np.asarray(jax.random.key_data(keys)).tobytes().hex()

@@ -15,7 +15,7 @@ from scipy.stats import binom
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.sampling import draw_groups, exact_gradient
-from tbptt_jax.estimators.base import settled
+from tbptt_jax.estimators.base import warmed_up
 from tests.estimators.test_gated import patterns
 from tests.problems import LENGTH, problem
 
@@ -159,12 +159,12 @@ def test_sequences_are_of_the_length_that_the_patterns_assume():
 
 
 def test_an_estimator_that_learns_is_measured_when_it_has():
-    """The best gates, after 300 chunks: the variance that the gates which it has found by then have exactly."""
+    """The optimal gates, after 300 chunks: the variance that the gates which it has found by then have exactly."""
     model, params, batch = problem("tanh")
     est, key = tb.Optimal(0.6, memory=0.99), jax.random.key(0)
     measured = tb.measure(est, model, params, batch, key, samples=2**14, level=1 - 1e-6, warmup=300)
-    chosen = est.chosen(settled(est, model, params, batch, jax.random.fold_in(key, 2**32 - 1), 300), LENGTH)
-    exact = float(tb.exact.variance(tb.Optimal(keeps=chosen), model, params, batch))
+    chosen = est.chosen(warmed_up(est, model, params, batch, jax.random.fold_in(key, 2**32 - 1), 300), LENGTH)
+    exact = float(tb.exact.variance(tb.Scheduled(chosen), model, params, batch))
     assert (
         measured.variance.low
         < exact

@@ -8,7 +8,6 @@ import pytest
 import tbptt_jax as tb
 from tbptt_jax.estimators.adaptive import FITS
 from tests.problems import (
-    BATCH,
     LENGTH,
     distance,
     full_gradient,
@@ -22,7 +21,7 @@ def test_adaptive_finds_the_shortest_window_whose_bias_is_small():
     est = tb.Adaptive(0.1, longest=8)
     lag = 0.5 ** jnp.arange(8)
     ones = {"prefix": jnp.full(8, 3.0), "share": jnp.ones(9), "chunks": jnp.array(1)}
-    carry = est.init(*problem("tanh")[:2], BATCH, None)._replace(lag=lag, **ones)
+    carry = est.init(*problem("tanh"), None)._replace(lag=lag, **ones)
     choice = est.choice(carry)
     left_out = {tau: 0.5**tau / 0.5 for tau in range(1, 9)}
     bias = {tau: left_out[tau] / (3 - left_out[tau]) for tau in left_out}
@@ -48,7 +47,7 @@ def test_adaptive_finds_the_shortest_window_whose_bias_is_small():
 def test_adaptive_measures_the_norms_of_the_lags_and_takes_that_window():
     model, params, batch = problem("tanh")
     est = tb.Adaptive(1e-9, longest=LENGTH)
-    estimate, carry = jax.jit(lambda p: est(model, p, est.init(model, p, BATCH, None), batch, None))(params)
+    estimate, carry = jax.jit(lambda p: est(model, p, est.init(model, p, batch, None), batch, None))(params)
     spectrum = tb.exact.lag_spectrum(model, params, batch)
     assert np.allclose(carry.lag, spectrum.norms, rtol=1e-10)
     assert distance(estimate.grads, full_gradient("tanh")) < 1e-12
@@ -67,7 +66,7 @@ def test_the_bias_of_adaptive_stays_below_delta_where_credit_fades():
     chosen = []
     for delta in (0.5, 0.1, 0.01):
         est = tb.Adaptive(delta, longest=24)
-        estimate, carry = jax.jit(lambda p, e=est: e(model, p, e.init(model, p, 4, None), batch, None))(params)
+        estimate, carry = jax.jit(lambda p, e=est: e(model, p, e.init(model, p, batch, None), batch, None))(params)
         choice = est.choice(carry)
         relative = distance_2(estimate.grads, exact) / size
         assert relative <= float(choice.relative_bias) < delta
@@ -91,7 +90,7 @@ def test_adaptive_is_fooled_where_credit_fades_fast_and_then_slowly():
     found = {}
     for longest in (8, 64):
         est = tb.Adaptive(0.1, longest=longest)
-        estimate, carry = jax.jit(lambda p, e=est: e(model, p, e.init(model, p, 4, None), batch, None))(params)
+        estimate, carry = jax.jit(lambda p, e=est: e(model, p, e.init(model, p, batch, None), batch, None))(params)
         relative = distance_2(estimate.grads, exact) / distance_2(exact, scaled(0, exact))
         found[longest] = float(est.choice(carry).relative_bias), relative
     expected, measured = found[8]

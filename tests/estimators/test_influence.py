@@ -13,8 +13,9 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
-from tbptt_jax.cells import Stack, Tanh
-from tbptt_jax.gradients.sparse import ByEntries, kept
+from tbptt_jax.cells import Stack, SummedLayer, Tanh
+from tbptt_jax.gradients.influence.sparse import ByEntries, kept
+from tbptt_jax.model import sequence_shape
 from tests.problems import BATCH, HIDDEN, INPUTS, MODELS, distance, full_gradient, problem, scaled, total
 
 CHUNKS = 3
@@ -32,7 +33,7 @@ def stream_gradient(est, name, chunks):
             return carry, scaled(jnp.sum(chunk.weights) / jnp.sum(batch.weights), estimate.grads)
 
         parts = jax.tree.map(lambda leaf: leaf.reshape(chunks, length, *leaf.shape[1:]), batch)
-        _, grads = jax.lax.scan(one, est.init(model, params, BATCH, None), parts)
+        _, grads = jax.lax.scan(one, est.init(model, params, batch, None), parts)
         return jax.tree.map(lambda leaf: leaf.sum(0), grads)
 
     return run(params)
@@ -130,9 +131,6 @@ class Chain(tb.Model):
     def losses(self, output, target):
         return 0.5 * jnp.sum((output - target) ** 2, axis=1)
 
-    def example_input(self, batch_size):
-        return jnp.zeros((batch_size, 1))
-
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_snap_n_reaches_n_units_along_a_chain(n):
@@ -160,7 +158,7 @@ def test_snap_n_reaches_n_units_along_a_chain(n):
         gradient = gradient + (h - y) / length @ influence
     ours = tb.gradient(tb.SnAp(n), model, params, tb.Batch(inputs, targets))
     assert np.abs(np.concatenate([ours["a"], ours["w"]]) - gradient).max() < 1e-12
-    assert tb.SnAp(n).init(model, params, 1, None).influence.shape == (1, 8, n)
+    assert tb.SnAp(n).init(model, params, tb.Batch(inputs, targets), None).influence.shape == (1, 8, n)
 
 
 @pytest.mark.parametrize("name, leak", [("tanh", 0.0), ("lstm", 0.6)])
@@ -184,12 +182,12 @@ def test_a_cell_that_does_more_than_its_base_is_not_taken_for_it():
     """A leaky cell is a tanh cell by inheritance; all that SnAp knows of it must come from its step."""
 
     @dataclass(frozen=True)
-    class Leaky(Tanh):
+    class Keeping(Tanh):
         def step(self, params, state, x):
             return 0.8 * state + 0.2 * super().step(params, state, x)
 
     model, params, batch = problem("tanh")
-    leaky = dataclasses.replace(model, cell=Leaky(INPUTS, HIDDEN))
+    leaky = dataclasses.replace(model, cell=Keeping(INPUTS, HIDDEN))
     exact = jax.jit(jax.grad(lambda p: tb.loss(leaky, p, batch)))(params)
     assert distance(tb.gradient(tb.SnAp(2), leaky, params, batch), exact) < 1e-12
     form = kept(tb.SnAp().dynamics(leaky, params, leaky.initial_state(params, BATCH), batch.inputs[0]), 1)
@@ -207,10 +205,10 @@ def test_sparse_influence_costs_as_much_as_the_parameters(cell, width):
         model = tb.rnn(cell, 2, hidden, 2)
         params = model.init(jax.random.key(0))
         batch = tb.Batch(jnp.zeros((2, 1, 2)), jnp.zeros((2, 1), int))
-        carry = jax.eval_shape(lambda p: est.init(model, p, 1, None), params)
+        carry = jax.eval_shape(lambda p: est.init(model, p, batch, None), params)
         weights = sum(leaf.size for leaf in jax.tree.leaves(params["cell"]))
         assert est == tb.RTRL() or sum(leaf.size for leaf in jax.tree.leaves(carry.influence)) == width * weights
-        return count(lambda p: est(model, p, est.init(model, p, 1, None), batch, None), params)[0]
+        return count(lambda p: est(model, p, est.init(model, p, batch, None), batch, None), params)[0]
 
     for est in (tb.SnAp(1), tb.RFLO(0.5)):
         assert 3 < operations(est, 64) / operations(est, 32) <= 4
@@ -227,9 +225,6 @@ def test_a_model_that_looks_up_its_inputs_is_taken_as_dense():
 
         def step(self, params, state, x):
             return jnp.tanh(params["a"] * jnp.roll(state, 1, axis=1) + params["E"][x] + params["w"])
-
-        def example_input(self, batch_size):
-            return jnp.zeros(batch_size, int)
 
     model, symbols = Table(), jnp.array([[0], [3], [4], [1], [2]])
     params = model.init(jax.random.key(0))
@@ -273,7 +268,7 @@ def mean_over_signs(kind, name, length, chunks):
     @jax.jit
     def mean(params):
         def one(signs):
-            carry, parts = est.init(model, params, 1, None), []
+            carry, parts = est.init(model, params, batch, None), []
             for i in range(chunks):
                 part = slice(i * length // chunks, (i + 1) * length // chunks)
                 chunk = jax.tree.map(lambda leaf, part=part: leaf[part], batch)
@@ -304,19 +299,59 @@ def test_the_mean_over_all_sign_patterns_is_the_exact_gradient(kind, name, lengt
 
 def test_kf_rtrl_names_the_cells_that_it_takes():
     for name in ("gru", "two layers", "linen"):
-        model, params, _ = problem(name)
-        with pytest.raises(
-            ValueError, match=r"kf_rtrl: a model rnn.* of one layer is needed whose cell is linear, tanh or"
-        ):
-            tb.KFRTRL().init(model, params, BATCH, None)
+        with pytest.raises(tb.UserError, match=r"kf_rtrl: a model rnn.* of one layer is needed whose weights act"):
+            tb.KFRTRL().init(*problem(name), None)
 
 
-def test_a_model_without_an_example_input_is_told_so():
-    from tbptt_jax.training.update import Stopping
+@dataclass(frozen=True)
+class Leaky(SummedLayer):
+    """A user's own cell that joins the contract: a unit keeps a part of its old value."""
 
-    model, params, _ = problem("tanh")
-    with pytest.raises(ValueError, match=r"Stopping.example_input: this estimator needs it"):
-        tb.RTRL().init(Stopping(model), params, BATCH, None)
+    name = "leaky"
+
+    def activate(self, state, summed):
+        return 0.8 * state + 0.2 * jnp.tanh(summed)
+
+
+@dataclass(frozen=True)
+class Mixing(SummedLayer):
+    """One that breaks it: a unit reads its neighbour's old value."""
+
+    name = "mixing"
+
+    def activate(self, state, summed):
+        return jnp.tanh(summed) + 0.1 * jnp.roll(state, 1, axis=-1)
+
+
+def test_a_users_own_summed_layer_is_served_by_snap_rflo_and_kf_rtrl():
+    """By units and by entries the same; kf_rtrl on all sign patterns is the exact gradient."""
+    model, params, batch = problem("tanh")
+    leaky = dataclasses.replace(model, cell=Leaky(INPUTS, HIDDEN))
+    dense = dataclasses.replace(model, cell=Stack((leaky.cell,)))
+    for est in (tb.SnAp(1), tb.RFLO(0.7)):
+        ours = tb.gradient(est, leaky, params, batch)
+        other = tb.gradient(est, dense, params | {"cell": (params["cell"],)}, batch)
+        assert distance(ours, other | {"cell": other["cell"][0]}) < 1e-12
+    start = tb.SnAp().init(leaky, params, batch, None)
+    assert start.influence.shape == (BATCH, 1, 1, HIDDEN, INPUTS + HIDDEN + 1)  # by units
+    short = jax.tree.map(lambda leaf: leaf[:4, :1], batch._replace(weights=batch.weights + 0.1))
+    signs = jnp.asarray(list(product((-1.0, 1.0), repeat=8))).reshape(-1, 4, 1, 2)
+    est = GivenKFRTRL()
+    one = lambda signs: est(leaky, params, est.init(leaky, params, short, None), short, signs)[0].grads  # noqa: E731
+    mean = jax.tree.map(lambda leaf: leaf.mean(0), jax.jit(jax.vmap(one))(signs))
+    assert distance(mean, jax.grad(tb.loss, 1)(leaky, params, short)) < 1e-12
+
+
+def test_a_summed_layer_that_breaks_its_word_is_named():
+    model, params, batch = problem("tanh")
+    for est in (tb.SnAp(), tb.KFRTRL()):
+        with pytest.raises(tb.UserError, match=r"Mixing.activate: the new state of a unit depends on the state of oth"):
+            est.init(dataclasses.replace(model, cell=Mixing(INPUTS, HIDDEN)), params, batch, None)
+
+
+def test_an_example_batch_is_asked_for_by_name():
+    with pytest.raises(tb.UserError, match=r"batch: a Batch\(inputs, targets\) of arrays .* is needed, got 2"):
+        sequence_shape.__wrapped__(2)  # without the checks of types that tests run with
 
 
 def test_the_signs_are_drawn_anew_for_every_step_and_sequence():

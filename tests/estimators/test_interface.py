@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.estimators import contract, registry
+from tbptt_jax.estimators import contract
 from tbptt_jax.estimators.contract import check
 from tests.problems import announce, distance, problem
 
@@ -34,7 +34,7 @@ EXAMPLES = [
     tb.Telescope(0.7),
     tb.Telescope(0.7, first=2, single=True),
     tb.Optimal(0.8),
-    tb.Optimal(0.8, keeps=(1.0, 0.5, 0.9, 0.9, 0.7, 0.8)),
+    tb.Scheduled((1.0, 0.5, 0.9, 0.9, 0.7, 0.8)),
     tb.ES(),
     tb.TruncatedES(),
     tb.PES(),
@@ -45,7 +45,7 @@ EXAMPLES = [
 
 
 def test_every_registered_estimator_has_an_example_here():
-    assert {type(est) for est in EXAMPLES} == set(tb.estimators().values())
+    assert {type(est) for est in EXAMPLES} == set(tb.all_estimators().values())
 
 
 @pytest.mark.parametrize("est", EXAMPLES, ids=str)
@@ -183,7 +183,9 @@ def test_a_stacked_estimator_is_a_sweep():
 
 
 def test_estimating_gates_without_a_stream_is_refused():
-    with pytest.raises(ValueError, match="optimal: keeps, probabilities for every step, must be given where nothing"):
+    with pytest.raises(
+        ValueError, match=r"truncation: an estimator that cuts, such as Segment\(16\), is needed, got optimal\(\)"
+    ):
         tb.scan(lambda c, x: (c + x, c), jnp.zeros(()), jnp.ones(3), truncation=tb.Optimal(), key=jax.random.key(0))
 
 
@@ -202,15 +204,15 @@ def test_a_gates_function_of_the_wrong_shape_is_named():
 def test_other_packages_can_announce_estimators(tmp_path, monkeypatch):
     (tmp_path / "their_package.py").write_text(MINE)
     announce(tmp_path, monkeypatch, "[tbptt_jax.estimators]\nmine = their_package:Mine\n")
-    registry.estimators.cache_clear()
+    tb.all_estimators.cache_clear()
     try:
         assert tb.make_estimator("mine(keep=0.25)").keep == 0.25
         announce(tmp_path, monkeypatch, "[tbptt_jax.estimators]\nmine = their_package:jnp\n")
-        registry.estimators.cache_clear()
+        tb.all_estimators.cache_clear()
         with pytest.raises(TypeError, match="a subclass of Estimator is needed"):
-            tb.estimators()
+            tb.all_estimators()
     finally:
-        registry.estimators.cache_clear()
+        tb.all_estimators.cache_clear()
         sys.modules.pop("their_package", None)
 
 

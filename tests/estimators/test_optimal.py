@@ -1,4 +1,4 @@
-"""The best gates: against all patterns and brute force, and their running estimate against exact derivatives."""
+"""The optimal gates: against all patterns and brute force, and their running estimate against exact derivatives."""
 
 from itertools import product
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.estimators.base import settled
-from tbptt_jax.estimators.optimal import FLOOR, best_keeps
-from tbptt_jax.gradients.cut_costs import crossing_credit
+from tbptt_jax.estimators.base import warmed_up
+from tbptt_jax.estimators.optimal import FLOOR, keeps_for
+from tbptt_jax.gradients.cuts.crossing import crossing_credit
 from tests.problems import (
     BATCH,
     LENGTH,
@@ -26,18 +26,18 @@ def all_patterns(keeps):
         yield p, np.concatenate([[1.0], np.array(kept) / keeps[1:]])
 
 
-def test_the_best_gates_have_the_least_variance_and_the_estimator_draws_them():
+def test_the_optimal_gates_have_the_least_variance_and_the_estimator_draws_them():
     model, params, batch = problem("tanh")
     keep = 0.7
     keeps = tb.exact.optimal_keeps(model, params, batch, keep)
     assert float(keeps[0]) == 1 and float(keeps[1:].mean()) == pytest.approx(keep, abs=1e-4)
-    est = tb.Optimal(keep, keeps=keeps)
+    est = tb.Scheduled(keeps)
     least = float(tb.exact.variance(est, model, params, batch))
     assert least < 0.9 * float(tb.exact.variance(tb.Randomized(keep), model, params, batch))
 
     mean = tb.exact.expected_gradient(est, model, params, batch)
     assert distance(mean, full_gradient("tanh")) < 1e-12
-    variance = jax.jit(lambda keeps: tb.exact.variance(tb.Optimal(keep, keeps=keeps), model, params, batch))
+    variance = jax.jit(lambda keeps: tb.exact.variance(tb.Scheduled(keeps), model, params, batch))
     rng = np.random.default_rng(0)
     for _ in range(200):  # moves that leave the expected number of cuts as it is
         move = rng.normal(size=LENGTH - 1) * 0.05
@@ -66,14 +66,14 @@ def test_the_running_estimate_of_the_costs_has_the_right_mean():
         return jax.lax.map(one, keys, batch_size=500)
 
     drawn = np.asarray(costs(jax.random.split(jax.random.key(0), samples)))
-    variance = jax.jit(jax.grad(lambda v: tb.exact.variance(tb.Optimal(keeps=1 / (1 + v)), model, params, batch)))
+    variance = jax.jit(jax.grad(lambda v: tb.exact.variance(tb.Scheduled(1 / (1 + v)), model, params, batch)))
     slopes = np.asarray(variance(1 / keeps - 1))
     error = drawn.std(0) / samples**0.5
     assert np.all(np.abs(drawn.mean(0) - slopes)[1:] <= 5.2 * error[1:])
     assert drawn[:, 0].max() == 0 and np.all(slopes[1:] > 5 * error[1:])
 
 
-def test_the_best_gates_do_not_run_away_where_credit_is_carried_far():
+def test_the_optimal_gates_do_not_run_away_where_credit_is_carried_far():
     """Influence balancing, whose lags matter up to a hundred: with many cuts, their costs react to each other."""
     task, keep = tb.InfluenceBalancing(length=200), 0.9
     model, batch = task.model(), task.batch(jax.random.key(0))
@@ -81,16 +81,16 @@ def test_the_best_gates_do_not_run_away_where_credit_is_carried_far():
 
     @jax.jit
     def variances(key):
-        chosen = est.chosen(settled(est, model, params, batch, key, 300), 200)
+        chosen = est.chosen(warmed_up(est, model, params, batch, key, 300), 200)
         both = jnp.stack([chosen, jnp.full(200, keep).at[0].set(1.0)])
-        return jax.lax.map(lambda keeps: tb.exact.variance(tb.Optimal(keeps=keeps), model, params, batch), both)
+        return jax.lax.map(lambda keeps: tb.exact.variance(tb.Scheduled(keeps), model, params, batch), both)
 
     chosen, equal = variances(jax.random.key(1))
     assert chosen < 0.8 * equal
 
 
 @pytest.mark.parametrize("every, radius, keep, near", [(8, 0.8, 0.8, None), (1, 1.2, 0.5, 1.1)])
-def test_the_running_estimate_comes_near_to_the_best_gates(every, radius, keep, near):
+def test_the_running_estimate_comes_near_to_the_optimal_gates(every, radius, keep, near):
     """Losses at every eighth step only: cuts that no credit crosses are free, and are found. Losses at every step, and
     many cuts: within a tenth of the least variance."""
     model = tb.rnn("tanh", 2, 3, 2, "squared", radius=radius)
@@ -102,12 +102,12 @@ def test_the_running_estimate_comes_near_to_the_best_gates(every, radius, keep, 
 
     @jax.jit
     def variances(key):
-        chosen = est.chosen(settled(est, model, params, batch, key, 1000), length)
+        chosen = est.chosen(warmed_up(est, model, params, batch, key, 1000), length)
         best = tb.exact.optimal_keeps(model, params, batch, keep)
         even = jnp.full(length, keep).at[0].set(1.0)
 
         def variance(keeps):
-            return tb.exact.variance(tb.Optimal(keep, keeps=keeps), model, params, batch)
+            return tb.exact.variance(tb.Scheduled(keeps), model, params, batch)
 
         return chosen, variance(chosen), variance(best), variance(even)
 
@@ -121,7 +121,7 @@ def test_chunks_that_tell_nothing_leave_the_gates_as_they_are():
     """A chunk without a loss, and one whose credit is beyond floating point."""
     model, params, batch = problem("tanh")
     est = tb.Optimal(0.8, memory=0.5)
-    learned = settled(est, model, params, batch, jax.random.key(0), 5)
+    learned = warmed_up(est, model, params, batch, jax.random.key(0), 5)
     exploding = jax.tree.map(lambda leaf: 1e200 * leaf, params | {"cell": params["cell"]})
     for params_now, batch_now in (
         (params, batch._replace(weights=jnp.zeros_like(batch.weights))),
@@ -132,9 +132,9 @@ def test_chunks_that_tell_nothing_leave_the_gates_as_they_are():
     assert np.ptp(learned.weights[:LENGTH]) > 0.1
 
 
-def test_best_keeps_fills_what_is_asked_for():
+def test_keeps_for_fills_what_is_asked_for():
     for weights in ([0, 1, 2, 3, 4], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0], [5, 1e-9, 1e9, 1, 1]):
         for keep in (0.3, 0.9, 1.0):
-            keeps = best_keeps(jnp.asarray(weights, float), keep)
+            keeps = keeps_for(jnp.asarray(weights, float), keep)
             assert float(keeps[0]) == 1 and float(keeps.min()) >= FLOOR and float(keeps.max()) <= 1
             assert float(keeps[1:].mean()) == pytest.approx(keep, abs=1e-3)

@@ -35,7 +35,7 @@ def mean_over_noise(kind, times, **more):
 
     @jax.jit
     def estimate(noise):
-        carry = est.init(model, params, 1, noise[0])
+        carry = est.init(model, params, batch, noise[0])
         parts = []
         for i in range(times):
             one, carry = est(model, params, carry, batch, noise[i])
@@ -85,7 +85,7 @@ def test_a_reset_forgets_the_noise_and_pes_adds_it_up():
     task = tb.InfluenceBalancing(length=3)
     model, params, batch = task.model(), {"theta": jnp.array(0.2)}, task.batch(jax.random.key(0))
     est = tb.PES(0.1, 5)
-    carry = est.init(model, params, 1, None)
+    carry = est.init(model, params, batch, None)
     assert np.all(np.asarray(carry.vectors) == 0)
     noise = [np.asarray(est.draw(jax.random.key(i), params)) for i in (1, 2)]
     for i in (1, 2):
@@ -94,7 +94,7 @@ def test_a_reset_forgets_the_noise_and_pes_adds_it_up():
 
     anew = tb.PES(0.1, 5, chunks=2)  # after two chunks: from the unperturbed state, with new noise alone
     _, third = anew(model, params, carry, batch, jax.random.key(3))
-    unperturbed = anew.init(model, params, 1, None)._replace(
+    unperturbed = anew.init(model, params, batch, None)._replace(
         state=carry.state, plus=est.copies(carry.state), minus=est.copies(carry.state)
     )
     _, fresh = anew(model, params, unperturbed, batch, jax.random.key(3))

@@ -131,14 +131,14 @@ def test_chances_of_a_roulette_have_the_least_variance_at_their_cost():
     est = tb.Telescope(first=1, base=3)
     horizons, gram = np.array(est.horizons(LENGTH)), np.asarray(spectrum.gram)
     for cost in (2.5, 4.0, 5.5):
-        ours = np.asarray(tb.exact.telescope_chances(est, spectrum, cost))
+        ours = np.asarray(tb.exact.optimal_chances(est, spectrum, cost))
         assert 1 + np.diff(horizons) @ ours == pytest.approx(cost, abs=1e-9)
         grid = [(a, b) for a, b in product(np.linspace(0.01, 1, 100), repeat=2) if a >= b and 1 + 2 * a + 3 * b <= cost]
         least = min(roulette_variance(pair, gram, horizons) for pair in grid)
         assert roulette_variance(ours, gram, horizons) <= least + 1e-12
-    assert tb.exact.telescope_chances(est, spectrum, 6.0) == pytest.approx((1.0, 1.0))
+    assert tb.exact.optimal_chances(est, spectrum, 6.0) == pytest.approx((1.0, 1.0))
     with pytest.raises(ValueError, match="cost: a number above 1 and at most 6 is needed, got None"):
-        tb.exact.telescope_chances(est, spectrum)
+        tb.exact.optimal_chances(est, spectrum)
 
 
 def test_chances_of_a_single_sample_have_the_least_second_moment_for_their_cost():
@@ -147,7 +147,7 @@ def test_chances_of_a_single_sample_have_the_least_second_moment_for_their_cost(
     horizons, gram = np.array(est.horizons(LENGTH)), np.asarray(spectrum.gram)
     level = np.searchsorted(horizons, np.arange(LENGTH), side="right")
     squares = np.array([np.sum(gram[np.ix_(level == n, level == n)]) for n in (1, 2)])
-    ours = np.asarray(tb.exact.telescope_chances(est, spectrum))
+    ours = np.asarray(tb.exact.optimal_chances(est, spectrum))
     assert ours.sum() == pytest.approx(1)
     grid = [np.array([q, 1 - q]) for q in np.linspace(0.005, 0.995, 199)]
     assert (squares / ours).sum() * (horizons[1:] @ ours) <= min((squares / q).sum() * (horizons[1:] @ q) for q in grid)

@@ -3,8 +3,9 @@
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.lab.config import read_config
 from tbptt_jax.lab.experiment import Experiment
-from tbptt_jax.lab.grid import canonical, cells, estimator_of, identity, parse_setting
+from tbptt_jax.lab.grid import Choices, cells, parse_setting
 
 
 def experiment(version=1, **axes):
@@ -13,42 +14,99 @@ def experiment(version=1, **axes):
 
 
 def test_the_grid_has_every_cell_once_and_no_length_where_there_is_none():
-    found = cells(experiment(), "smoke")
-    assert [(c["estimator"], c.get("tau")) for c in found] == [("segment", 2), ("full()", None), ("segment", 4)]
-    assert estimator_of(found[0]) == tb.Segment(2) and estimator_of(found[1]) == tb.Full()
+    found = cells(experiment(), Choices("smoke"))
+    assert [(c["estimator"], c.tau) for c in found] == [("segment", 2), ("full()", None), ("segment", 4)]
+    assert [c.estimator for c in found] == [tb.Segment(2), tb.Full(), tb.Segment(4)]
+    assert found[0].columns == {
+        **{"cell": "tanh", "rate": 0.5, "seeds": 3, "tau": 2},
+        **{"estimator": "segment(tau=2)", "series": "segment", "method": "segment", "unbiased": "never"},
+    }
+    assert found[1].columns["series"] == found[1].columns["estimator"] == "full()" and found[0].seed == 0
 
 
 def test_spelling_and_order_do_not_matter_but_values_and_versions_do():
     toy = experiment()
-    a = canonical({"tau": 4, "rate": 0.5, "estimator": "segment(8)"})
-    b = canonical({"estimator": " segment( tau=8, offset=0 )", "rate": 0.5})
-    assert identity(toy, a) == identity(toy, b)
-    assert identity(toy, canonical({"tau": 4.0})) == identity(toy, canonical({"tau": 4}))
-    assert identity(toy, canonical({"tau": 4})) != identity(toy, canonical({"tau": 5}))
-    assert identity(toy, a) != identity(experiment(version=2), a)
+
+    def identity(toy=toy, **axes):
+        return read_config(toy, axes).identity
+
+    a = identity(tau=4, rate=0.5, estimator="segment(8)")
+    assert a == identity(estimator=" segment( tau=8, offset=0 )", rate=0.5)
+    assert identity(tau=4.0) == identity(tau=4) != identity(tau=5)
+    assert a != identity(experiment(version=2), rate=0.5, estimator="segment(8)")
 
 
 def test_settings_are_read_and_override_axes():
     assert parse_setting("tau=4,16, 64") == ("tau", [4, 16, 64])
     assert parse_setting("cell=gru,lstm") == ("cell", ["gru", "lstm"])
-    found = cells(experiment(), "smoke", {"tau": [8], "rate": [1], "estimator": ["window", "artbp(length=3)"]})
+    chosen = Choices("smoke", ["tau=8", "rate=1"], ["window", "artbp(length=3)"])
+    found = cells(experiment(), chosen)
     assert [c["estimator"] for c in found] == ["window", "artbp(length=3)"] and found[0]["rate"] == 1
+    more = cells(experiment(), Choices("smoke", ["tau=8"], added_estimators=["window"]))
+    assert [c["estimator"] for c in more] == ["segment", "full()", "window"]
+
+
+MINE = """
+from dataclasses import dataclass
+import jax.numpy as jnp
+import tbptt_jax as tb
+from neighbour import KEEP
+
+@dataclass(frozen=True)
+class Mine(tb.GatedEstimator):
+    keep: float = KEEP
+    unbiased = "chunk"
+
+    @classmethod
+    def of_length(cls, tau):
+        return cls(1 - 1 / tau)
+
+    def gates(self, key, length, batch_size):
+        return jnp.ones((length, batch_size))
+"""
+
+
+def test_a_users_estimator_takes_its_length_from_the_axis_and_its_file_imports_its_neighbours(tmp_path):
+    (tmp_path / "neighbour.py").write_text("KEEP = 0.75")
+    (tmp_path / "my.py").write_text(MINE)
+    path = f"{tmp_path}/my.py"
+    found = cells(
+        experiment(), Choices("smoke", estimators=[f"{path}:Mine", f"{path}:Mine()", f"{path}:Mine(keep=0.9)"])
+    )
+    assert [(c.tau, c.estimator.keep) for c in found] == [(2, 0.5), (None, 0.75), (None, 0.9), (4, 0.75)]
+    assert found[0].columns["series"] == found[0].columns["method"] == "my.py:Mine"
+    assert found[0]["estimator"] == f"{path}:Mine"
+    assert found[0].columns["estimator"] == "my.py:Mine(keep=0.5)" and found[0].columns["unbiased"] == "chunk"
+    assert found[2].columns["series"] == "my.py:Mine(keep=0.9)"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "my.py").write_text(MINE)
+    with pytest.raises(tb.UserError, match=r"would have the same name my\.py:Mine"):
+        cells(experiment(), Choices("smoke", estimators=[f"{path}:Mine", f"{tmp_path}/other/my.py:Mine"]))
+
+
+def test_estimators_that_belong_together_are_one_cell():
+    axes = {"estimator": ["full()", "segment"], "tau": 4}
+    toy = Experiment("together", "nowhere", {"smoke": axes}, lambda config, key: [], together=("estimator",))
+    (cell,) = cells(toy, Choices("smoke", added_estimators=["window(tau=2)"]))
+    assert [one.estimator for one in cell.chosen] == [tb.Full(), tb.Segment(4), tb.Window(2)]
+    assert [one.series for one in cell.chosen] == cell["estimator"] == ["full()", "segment", "window(tau=2)"]
 
 
 @pytest.mark.parametrize(
-    "scale, overrides, words",
+    "choices, words",
     [
-        ("smke", {}, "scale: unknown name 'smke'. Did you mean smoke"),
-        ("smoke", {"taus": [1]}, "axis: unknown name 'taus'. Did you mean tau"),
-        ("smoke", {"tau": ["many"]}, "axis tau: int is needed, got 'many'"),
-        ("smoke", {"tau": [2.5]}, "axis tau: int is needed, got 2.5"),
-        ("smoke", {"estimator": ["segmnt"]}, "estimator: unknown name 'segmnt'. Did you mean segment"),
-        ("smoke", {"estimator": ["window(tau=0)"]}, "window: tau must be a whole number"),
+        (Choices("smke"), "scale: unknown name 'smke'. Did you mean smoke"),
+        (Choices("smoke", ["taus=1"]), "axis: unknown name 'taus'. Did you mean tau"),
+        (Choices("smoke", ["tau=many"]), "axis tau: int is needed, got 'many'"),
+        (Choices("smoke", ["tau=2.5"]), "axis tau: int is needed, got 2.5"),
+        (Choices("smoke", estimators=["segmnt"]), "estimator: unknown name 'segmnt'. Did you mean segment"),
+        (Choices("smoke", estimators=["window(tau=0)"]), "window: tau must be a whole number"),
+        (Choices("smoke", added_estimators=["segmnt"]), "estimator: unknown name 'segmnt'. Did you mean segment"),
     ],
 )
-def test_what_cannot_be_is_refused(scale, overrides, words):
-    with pytest.raises(ValueError, match=words):
-        cells(experiment(), scale, overrides)
+def test_what_cannot_be_is_refused(choices, words):
+    with pytest.raises(tb.UserError, match=words):
+        cells(experiment(), choices)
 
 
 @pytest.mark.parametrize("text", ["tau", "=4", "tau="])
@@ -67,5 +125,5 @@ def test_experiments_and_claims_say_what_they_need():
 def test_cells_that_make_no_sense_are_left_out():
     axes = {"smoke": {"x": [1, 2], "y": [1, 2]}}
     experiment = Experiment("sparse", "nowhere", axes, lambda config, key: [], makes_sense=lambda c: c["x"] <= c["y"])
-    assert [(c["x"], c["y"]) for c in cells(experiment, "smoke")] == [(1, 1), (1, 2), (2, 2)]
-    assert [(c["x"], c["y"]) for c in cells(experiment, "smoke", {"x": [2]})] == [(2, 2)]
+    assert [(c["x"], c["y"]) for c in cells(experiment, Choices("smoke"))] == [(1, 1), (1, 2), (2, 2)]
+    assert [(c["x"], c["y"]) for c in cells(experiment, Choices("smoke", ["x=2"]))] == [(2, 2)]

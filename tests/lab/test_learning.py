@@ -1,7 +1,4 @@
-"""Rows of what was learned, and the experiments that are committed: their verdicts follow from their tables."""
-
-import json
-from pathlib import Path
+"""Rows of what was learned."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +8,12 @@ import polars as pl
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.lab.experiment import Experiment, find_experiments, load_experiment
-from tbptt_jax.lab.grid import canonical, cells, parse_setting
+from tbptt_jax.lab.config import read_config
+from tbptt_jax.lab.experiment import Experiment
+from tbptt_jax.lab.grid import Choices, cells, parse_setting
 from tbptt_jax.lab.learning import at_best_rate, learning_rows
 from tbptt_jax.lab.run import checkpoint, crowded, run
 from tbptt_jax.lab.store import Store
-
-ROOT = Path(__file__).parent.parent.parent
-EXPERIMENTS = find_experiments(ROOT / "experiments")
 
 
 def test_rows_are_the_history_by_rate_and_seed():
@@ -65,10 +60,11 @@ def test_the_best_rate_is_that_of_the_smallest_mean_where_nothing_diverged():
 def test_tasks_are_written_in_one_way_and_commas_inside_parentheses_belong_to_them():
     assert parse_setting("task=copy(length=8,longest=5),adding") == ("task", ["copy(length=8,longest=5)", "adding"])
     assert parse_setting("tau=4,16") == ("tau", [4, 16])
-    assert canonical({"task": " copy( longest=10, length=8)"})["task"] == "copy(length=8)"
-    assert canonical({"task": "mine.py:Mine(x=1)"})["task"] == "mine.py:Mine(x=1)"
-    with pytest.raises(ValueError, match=r"task: unknown name 'copi'. Did you mean copy"):
-        canonical({"task": "copi"})
+    toy = Experiment("toy", "nowhere", {"smoke": {}}, lambda config, key: [])
+    config = read_config(toy, {"task": " copy( longest=10, length=8)"})
+    assert config["task"] == "copy(length=8)" and config.task == tb.Copy(length=8)
+    with pytest.raises(tb.UserError, match=r"task: unknown name 'copi'. Did you mean copy"):
+        read_config(toy, {"task": "copi"})
 
 
 def test_a_killed_cell_finds_its_checkpoint_again_and_a_finished_one_leaves_nothing(tmp_path):
@@ -88,7 +84,7 @@ def test_a_killed_cell_finds_its_checkpoint_again_and_a_finished_one_leaves_noth
     store.require_writable()
     for _ in range(2):
         try:
-            run(experiment, cells(experiment, "smoke"), store)
+            run(cells(experiment, Choices("smoke")), store)
         except KeyboardInterrupt:
             continue
     assert seen == [False, True]
@@ -111,27 +107,5 @@ def test_a_long_sweep_does_not_keep_all_its_programs(tmp_path, monkeypatch):
     experiment = Experiment("long", "nowhere", {"smoke": {"x": list(range(1, 11))}}, measure)
     store = Store(tmp_path)
     store.require_writable()
-    run(experiment, cells(experiment, "smoke"), store)
+    run(cells(experiment, Choices("smoke")), store)
     assert kept == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
-
-
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_is_whole(name):
-    experiment = load_experiment(str(EXPERIMENTS[name]))
-    assert experiment.name == name and experiment.summary and experiment.claims and experiment.plot
-    assert set(experiment.axes) == {"smoke", "default", "paper"}
-    for scale in experiment.axes:
-        assert cells(experiment, scale)
-    for claim in experiment.claims:
-        assert claim.source and claim.verdict(pl.DataFrame()).outcome == "undecided"
-
-
-@pytest.mark.parametrize("name", [path.parent.name for path in sorted(ROOT.glob("results/*/claims.json"))])
-def test_the_committed_verdicts_follow_from_the_committed_table(name):
-    # not `load_results`, which prefers the cells that this machine may have
-    table = pl.read_csv(ROOT / "results" / name / "rows.csv", infer_schema_length=None)
-    committed = json.loads((ROOT / "results" / name / "claims.json").read_text())
-    experiment = load_experiment(str(EXPERIMENTS[name]))
-    assert [claim.sentence for claim in experiment.claims] == [row["claim"] for row in committed]
-    for claim, row in zip(experiment.claims, committed):
-        assert claim.verdict(table).outcome == row["outcome"], claim.sentence

@@ -12,6 +12,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tbptt_jax.errors import UserError
+from tbptt_jax.lab import cluster
+
 TOY = Path(__file__).with_name("toy.py")
 
 
@@ -44,7 +47,7 @@ def finish(results, *words, log=None):
 
 
 def rows(results):
-    return (results / "toy" / "rows.csv").read_bytes()
+    return pl.read_parquet(results / "toy" / "table.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +63,13 @@ def measured(log):
     return [int(line) for line in log.read_text().split()]
 
 
-def test_killed_at_20_random_moments_nothing_is_lost_or_computed_twice(tmp_path, uninterrupted):
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.soak)])
+def test_killed_at_random_moments_nothing_is_lost_or_computed_twice(tmp_path, uninterrupted, times):
     """At most one cell is in flight at each kill; all others are measured exactly once."""
     log, moments = tmp_path / "log", random.Random(0)
     log.touch()
     kills = 0
-    for _ in range(20):
+    for _ in range(times):
         process = start(tmp_path, "--set", "pause=0.05", log=log)
         seen, deadline = len(measured(log)), time.monotonic() + 30
         while len(measured(log)) == seen and process.poll() is None and time.monotonic() < deadline:
@@ -78,8 +82,7 @@ def test_killed_at_20_random_moments_nothing_is_lost_or_computed_twice(tmp_path,
     assert code == 0 and "12 done" in output
     counts = measured(log)
     assert set(counts) == set(range(12)) and len(counts) <= 12 + kills
-    frame, whole = pl.read_csv(rows(tmp_path)), pl.read_csv(uninterrupted)
-    assert frame.drop("pause").equals(whole.drop("pause"))  # bitwise: every digit that was written
+    assert rows(tmp_path).drop("pause").equals(uninterrupted.drop("pause"))  # bitwise
     assert len(counts) == len(measured(log)) and finish(tmp_path, "--set", "pause=0.05", log=log)[0] == 0
     assert measured(log) == counts  # finished: nothing is computed again
 
@@ -100,7 +103,7 @@ def test_damaged_records_are_reported_and_computed_again(tmp_path, uninterrupted
     victims[0].write_bytes(b"")
     victims[1].write_bytes(victims[1].read_bytes()[:-30])
     code, output = finish(tmp_path, log=log)
-    assert code == 0 and len(measured(log)) == 14 and rows(tmp_path) == uninterrupted
+    assert code == 0 and len(measured(log)) == 14 and rows(tmp_path).equals(uninterrupted)
     assert all(victim.stem in output for victim in victims) and "set aside as damaged" in output
 
 
@@ -140,7 +143,7 @@ def test_worker_processes_give_the_same_table_and_survive_a_death(tmp_path, unin
     code, output = finish(tmp_path, "--jobs", "2", "--set", "kind=dies", log=log)
     assert code == 0 and "12 done" in output, output
     assert (tmp_path / "log.died").exists()
-    assert pl.read_csv(rows(tmp_path)).drop("kind").equals(pl.read_csv(uninterrupted).drop("kind"))
+    assert rows(tmp_path).drop("kind").equals(uninterrupted.drop("kind"))
 
 
 def test_a_running_cluster_is_used(tmp_path, uninterrupted):
@@ -165,7 +168,7 @@ def test_a_running_cluster_is_used(tmp_path, uninterrupted):
         (url,) = re.findall(r'"address": "(tcp://[^"]+)"', address.read_text())
         code, output = finish(tmp_path, "--scheduler", url)
         assert code == 0 and "12 done" in output, output
-        assert rows(tmp_path) == uninterrupted
+        assert rows(tmp_path).equals(uninterrupted)
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -179,7 +182,6 @@ def test_a_running_cluster_is_used(tmp_path, uninterrupted):
         (["--set", "x=many"], "axis x: int is needed, got 'many'"),
         (["--timeout", "-1"], "--timeout: a number above 0"),
         (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], "give one of the two"),
-        (["--scheduler", "tcp://127.0.0.1:1"], "no Dask scheduler answers at tcp://127.0.0.1:1"),
     ],
 )
 def test_bad_words_are_refused_before_anything_runs(tmp_path, words, said):
@@ -187,6 +189,15 @@ def test_bad_words_are_refused_before_anything_runs(tmp_path, words, said):
     log.touch()
     code, output = finish(tmp_path, *words, log=log)
     assert code == 2 and said in output and "Traceback" not in output and not measured(log)
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(cluster, "PATIENCE", "0.2s")
+    with (
+        pytest.raises(UserError, match="no Dask scheduler answers at tcp://127"),
+        cluster.client_of(None, "tcp://127.0.0.1:1"),
+    ):
+        pass
 
 
 def test_a_file_may_hold_the_words_and_the_command_line_wins(tmp_path):

@@ -5,10 +5,11 @@ import json
 import os
 
 import numpy as np
+import polars as pl
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.lab.store import Record, Store, table
+from tbptt_jax.lab.store import Record, Store, table, write_table
 
 
 @pytest.fixture
@@ -103,8 +104,9 @@ def test_the_table_has_finished_cells_only_and_load_results_finds_it(store, tmp_
     assert tb.load_results("toy", tmp_path)["tau"].to_list() == [4, 4]
     committed = tmp_path / "other"
     committed.mkdir()
-    (committed / "rows.csv").write_text("tau,bias\n4,0.5\n")
-    assert tb.load_results("other", tmp_path)["bias"].to_list() == [0.5]
+    write_table(pl.DataFrame({"tau": [4], "bias": [1e-300], "curve": [[0.5, 0.25]]}), committed)
+    back = tb.load_results("other", tmp_path)
+    assert back["bias"].to_list() == [1e-300] and back["curve"].to_list() == [[0.5, 0.25]]
     with pytest.raises(ValueError, match="there are none of 'nothing'"):
         tb.load_results("nothing", tmp_path)
 

@@ -14,7 +14,6 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.model import Batch
-from tbptt_jax.tasks import registry
 from tbptt_jax.tasks.contract import check
 from tbptt_jax.tasks.influence_balancing import Balance
 from tests.problems import announce, distance
@@ -49,7 +48,7 @@ def examples(text):
 
 def test_every_registered_task_has_an_example_and_keeps_the_contract(text):
     tasks = examples(text)
-    assert {type(task) for task in tasks} == set(tb.tasks().values())
+    assert {type(task) for task in tasks} == set(tb.all_tasks().values())
     for task in {type(task): task for task in tasks}.values():
         findings = list(check(task))
         assert not [finding for finding in findings if not finding.held], task
@@ -109,11 +108,11 @@ def test_a_task_in_a_file_and_one_that_a_package_announces(tmp_path, monkeypatch
     task = tb.make_task(f"{tmp_path}/mine.py:Mine(symbols=2)")
     assert (task.distance, task.symbols) == (3, 2)
     announce(tmp_path, monkeypatch, "[tbptt_jax.tasks]\nmine = mine:Mine\n")
-    registry.tasks.cache_clear()
+    tb.all_tasks.cache_clear()
     try:
         assert tb.make_task("mine").distance == 3
     finally:
-        registry.tasks.cache_clear()
+        tb.all_tasks.cache_clear()
 
 
 def read(task, chunks, seed=0):

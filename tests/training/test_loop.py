@@ -152,7 +152,7 @@ def test_what_an_estimator_learned_of_the_model_outlives_the_episodes(est):
 
 def test_an_estimator_with_probabilities_of_its_own_trains():
     keeps = jnp.linspace(0.5, 1.0, 6)
-    history = train(est=tb.Optimal(keeps=keeps), steps=2, evaluations=1)
+    history = train(est=tb.Scheduled(keeps), steps=2, evaluations=1)
     assert np.isfinite(history.held_out).all()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.model import Batch
-from tbptt_jax.training.update import begin, first_cut, mean_length, update
+from tbptt_jax.training.update import begin, first_cut, update
 from tests.problems import distance
 
 STEPS = 4
@@ -117,10 +117,10 @@ def test_where_a_segment_ends_and_how_long_it_is_on_average():
     assert int(first_cut(jnp.array([0.0, 1.2, 1.1, 0.0, 0.0]))) == 3
     assert int(first_cut(jnp.array([0.0, 1.2, 1.1]))) == 3
     est = tb.ARTBP(4.0, 3.0)
-    assert float(mean_length(est.law(5000))) == pytest.approx(4.0, abs=1e-4)
+    assert float(est.law(5000).mean_length()) == pytest.approx(4.0, abs=1e-4)
     cut = [est.cut_probability(d) for d in (1, 2)]
     by_hand = cut[0] + 2 * (1 - cut[0]) * cut[1] + 3 * (1 - cut[0]) * (1 - cut[1])
-    assert float(mean_length(est.law(3))) == pytest.approx(by_hand, abs=1e-12)
+    assert float(est.law(3).mean_length()) == pytest.approx(by_hand, abs=1e-12)
 
 
 def test_a_run_that_diverges_is_frozen_at_its_step():

@@ -1,0 +1,38 @@
+"""How well the estimators agree, with the exact gradient and with each other, while a network learns.
+
+A network is trained by full backpropagation; at every evaluation every estimator gives its estimates on one batch,
+which those that learn from chunk to chunk have seen some times before. The cosines of the recurrent weights' gradients
+are taken, with the exact one and of every pair, as in the unified framework of Marschall et al. The readout's part is
+left out: it is exact in all estimators but those that perturb or take random directions.
+"""
+
+from tbptt_jax.experiments.alignment.claims import CLAIMS, MARSCHALL
+from tbptt_jax.experiments.alignment.figures import draw
+from tbptt_jax.experiments.alignment.measure import measure
+from tbptt_jax.lab.experiment import Experiment
+
+BIASED = ["segment(tau=4)", "window(tau=4)", "adaptive(delta=0.5, longest=16)", "snap()", "rflo()"]
+EXACT_ON_AVERAGE = [
+    *("randomized(keep=0.75)", "artbp(length=4)", "optimal(keep=0.75)", "telescope()"),
+    *("rtrl()", "uoro()", "kf_rtrl()", "es()", "pes()", "nres()", "forward_gradient(directions=8)"),
+]
+AXES = {
+    "task": "copy(length=32, batch_size=8, longest=5)",
+    "estimator": ["full()", *BIASED, *EXACT_ON_AVERAGE],
+    "tau": 4,
+    "hidden": 16,
+}
+experiment = Experiment(
+    name="alignment",
+    source=MARSCHALL,
+    summary="cosines of every estimator with the exact gradient and with each other, during training",
+    axes={
+        "smoke": AXES | {"cell": "tanh", "updates": 100, "samples": 4, "seeds": 1},
+        "default": AXES | {"cell": ["tanh", "lstm"], "updates": 1000, "samples": 32, "seeds": 2},
+        "paper": AXES | {"cell": ["tanh", "lstm"], "hidden": 32, "updates": 10_000, "samples": 256, "seeds": 8},
+    },
+    measure=measure,
+    together=("estimator",),
+    plot=draw,
+    claims=CLAIMS,
+)

@@ -1,0 +1,74 @@
+"""What one cell measures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array
+
+import tbptt_jax as tb
+from tbptt_jax.estimators.base import warmed_up
+from tbptt_jax.lab.config import Config, choose_estimator
+from tbptt_jax.model import Batch, Model, Params
+
+WARMUP = 500
+
+
+def cosines(model: Model, ests: Sequence, params: Params, batch: Batch, key: Array, samples: Any):
+    """Mean cosines of single estimates `[E, E]`; of an estimator with itself, of two of its estimates."""
+    carries = [warmed_up(est, model, params, batch, jax.random.fold_in(key, i), WARMUP) for i, est in enumerate(ests)]
+
+    def once(est, carry, key):
+        start_key, key = jax.random.split(key)
+        start = est.restart(model, params, carry, batch, start_key)
+        return ravel_pytree(est(model, params, start, batch, key)[0].grads["cell"])[0]
+
+    def all_once(key):
+        return jnp.stack([once(*each) for each in zip(ests, carries, jax.random.split(key, len(ests)))])
+
+    def pair(key):
+        one, other = map(all_once, jax.random.split(key))
+        one, other = (g / jnp.linalg.norm(g, axis=1, keepdims=True) for g in (one, other))
+        return one @ other.T
+
+    matrix = jnp.mean(jax.lax.map(pair, jax.random.split(key, samples)), axis=0)
+    return (matrix + matrix.T) / 2
+
+
+def measure(config: Config, key: Array):
+    task = config.task
+    model = task.model(config["cell"], config["hidden"])
+    full = choose_estimator("full()", None)  # the first row of the matrix: cosines with the exact gradient
+    chosen = [full, *(one for one in config.chosen if one.estimator != full.estimator)]
+    ests = [one.estimator for one in chosen]
+    batch, _, _ = task.chunk(task.start(jax.random.key(7)))
+
+    def watch(params):
+        return cosines(model, ests, params, batch, jax.random.key(8), config["samples"])
+
+    history = tb.train(
+        model,
+        tb.Full(),
+        task,
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3)),
+        steps=config["updates"],
+        key=key,
+        evaluations=8,
+        seeds=config["seeds"],
+        watch=watch,
+        checkpoint=tb.lab.checkpoint("training"),
+    )
+    rows = []
+    for i, one in enumerate(chosen):
+        for replica in range(config["seeds"]):
+            cosine = history.watched[replica, :, 0, i]
+            rows.append(
+                one.columns
+                | {"replica": replica, "first": float(cosine[0]), "last": float(cosine[-1])}
+                | {"mean": float(cosine.mean()), "held_out": float(history.held_out[replica, -1])}
+                | {"curve_updates": history.step, "curve_cosine": cosine, "pairs": history.watched[replica, -1, i]}
+            )
+    return rows

@@ -1,0 +1,92 @@
+"""What one cell measures."""
+
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+import tbptt_jax as tb
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.lab.config import Config
+from tbptt_jax.model import Model, Params
+
+SYMBOLS, DELAY, BATCH = 4, 5, 4
+GROUP = ["losses", "radius", "training", "tau"]
+EVERY = {"every step": 1, "every 16th": 16, "last": None}
+
+
+def echo_batch(key: Array, length: int, losses: Any):
+    """Symbols, and as targets those of `DELAY` steps before; the loss is taken at some of the steps."""
+    symbols = jax.random.randint(key, (length, BATCH), 0, SYMBOLS)
+    every = EVERY[losses] or length
+    taken = (jnp.arange(1, length + 1) % every == 0) & (jnp.arange(length) >= DELAY)
+    weights = jnp.broadcast_to(taken[:, None], (length, BATCH)).astype(float)
+    return tb.Batch(jax.nn.one_hot(symbols, SYMBOLS), jnp.roll(symbols, DELAY, axis=0), weights)
+
+
+@cache
+def networks(losses: Any, radius: Any, training: Any, length: int, hidden: int, seeds: int, seed: int):
+    """(model, params) of all seeds, after so many updates of full backpropagation with Adam."""
+    model = tb.rnn("tanh", SYMBOLS, hidden, SYMBOLS, radius=radius)
+    adam = optax.adam(3e-3)
+
+    def trained(key):
+        init_key, train_key = jax.random.split(key)
+        params = model.init(init_key)
+
+        def update(carry, key):
+            params, state = carry
+            grads = tb.gradient(tb.Full(), model, params, echo_batch(key, length, losses))
+            changes, state = adam.update(grads, state)
+            return (optax.apply_updates(params, changes), state), None
+
+        (params, _), _ = jax.lax.scan(update, (params, adam.init(params)), jax.random.split(train_key, training))
+        return params
+
+    return model, jax.jit(jax.vmap(trained))(jax.random.split(jax.random.key(seed), seeds))
+
+
+def estimated_keeps(est: Estimator, model: Model, params: Params, length: int, losses: Any, key: Array, chunks: int):
+    """The probabilities that `optimal` has found after so many fresh batches."""
+
+    def see(carry, key):
+        data_key, key = jax.random.split(key)
+        batch = echo_batch(data_key, length, losses)
+        return est(model, params, est.restart(model, params, carry, batch, None), batch, key)[1], None
+
+    start = est.init(model, params, echo_batch(key, length, losses), None)
+    carry, _ = jax.lax.scan(see, start, jax.random.split(key, chunks))
+    return est.chosen(carry, length)
+
+
+@partial(jax.jit, static_argnames=("model", "length", "losses", "chunks"))
+def figures(est: Estimator, model: Model, params: Params, length: int, losses: Any, key: Array, chunks: int):
+    """Over ‖g‖²: the variance of an estimator, and the least of all independent gates that are cut as often."""
+    data_key, key = jax.random.split(key)
+    batch = echo_batch(data_key, length, losses)
+    norm = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(jax.grad(tb.loss, 1)(model, params, batch)))
+    if isinstance(est, tb.Optimal):
+        least = tb.exact.optimal_keeps(model, params, batch, est.keep)
+        found = estimated_keeps(est, model, params, length, losses, key, chunks)
+        est, best = (tb.Scheduled(keeps) for keeps in (found, least))
+        least = tb.exact.variance(best, model, params, batch)
+    else:
+        least = jnp.nan
+    return tb.exact.variance(est, model, params, batch) / norm, least / norm
+
+
+def measure(config: Config, key: Array):
+    setting = {name: config[name] for name in ("losses", "radius", "training", "length", "hidden", "seeds")}
+    model, params = networks(**setting, seed=config.seed)
+    keys = jax.random.split(jax.random.key(config.seed + 1), config["seeds"])  # one batch for all estimators
+    one = partial(figures, config.estimator)
+    variance, least = jax.lax.map(
+        lambda each: one(model, each[0], config["length"], config["losses"], each[1], config["chunks"]), (params, keys)
+    )
+    return [
+        {"replica": i, "variance": float(variance[i]), "least": None if jnp.isnan(least[i]) else float(least[i])}
+        for i in range(config["seeds"])
+    ]

@@ -1,0 +1,91 @@
+"""What one cell measures."""
+
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+import tbptt_jax as tb
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.lab.config import Config
+from tbptt_jax.model import Batch, Model, Params
+
+SYMBOLS, DELAY, BATCH = 4, 5, 8
+WARMUP = 500  # chunks that an estimator which learns from chunk to chunk has seen before
+GROUP = ["cell", "radius", "training"]
+
+
+def makes_sense(config: Config):
+    """Estimators without a τ are measured on tanh networks: kf_rtrl takes no GRU, and rtrl takes long for an LSTM."""
+    return "tau" in config or config["cell"] == "tanh"
+
+
+def echo_batch(key: Array, length: int):
+    """Symbols, and as targets the symbols of `DELAY` steps before, from the step on where there is one."""
+    symbols = jax.random.randint(key, (length, BATCH), 0, SYMBOLS)
+    weights = jnp.broadcast_to(jnp.arange(length)[:, None] >= DELAY, (length, BATCH)).astype(float)
+    return tb.Batch(jax.nn.one_hot(symbols, SYMBOLS), jnp.roll(symbols, DELAY, axis=0), weights)
+
+
+@cache
+def problems(cell: Any, radius: Any, training: Any, length: int, hidden: int, seeds: int, seed: int):
+    """(model, params, batch) for all seeds side by side, after so many updates of full backpropagation with Adam."""
+    model = tb.rnn(cell, SYMBOLS, hidden, SYMBOLS)  # the same for all radii, and compiled for once
+    drawn = tb.rnn(cell, SYMBOLS, hidden, SYMBOLS, radius=radius)
+    adam = optax.adam(3e-3)
+
+    def trained(key):
+        init_key, train_key, test_key = jax.random.split(key, 3)
+        params = drawn.init(init_key)
+
+        def update(carry, key):
+            params, state = carry
+            grads = tb.gradient(tb.Full(), model, params, echo_batch(key, length))
+            changes, state = adam.update(grads, state)
+            return (optax.apply_updates(params, changes), state), None
+
+        (params, _), _ = jax.lax.scan(update, (params, adam.init(params)), jax.random.split(train_key, training))
+        return params, echo_batch(test_key, length)
+
+    return model, *jax.jit(jax.vmap(trained))(jax.random.split(jax.random.key(seed), seeds))
+
+
+@partial(jax.jit, static_argnames="model")
+def in_closed_form(est: Estimator, model: Model, params: Params, batch: Batch):
+    """(squared bias, variance, squared norm of the exact gradient) for every seed."""
+
+    def one(params, batch):
+        exact = jax.grad(tb.loss, 1)(model, params, batch)
+        mean = tb.exact.expected_gradient(est, model, params, batch)
+        bias = sum(jnp.sum((a - b) ** 2) for a, b in zip(jax.tree.leaves(mean), jax.tree.leaves(exact)))
+        norm = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(exact))
+        return bias, tb.exact.variance(est, model, params, batch), norm
+
+    return jax.vmap(one)(params, batch)
+
+
+def measure(config: Config, key: Array):
+    setting = {name: config[name] for name in ("cell", "radius", "training", "length", "hidden", "seeds")}
+    model, params, batch = problems(**setting, seed=config.seed)
+    est = config.estimator
+    sample = partial(tb.measure, samples=config["samples"], warmup=WARMUP)
+    keys = jax.random.split(key, config["seeds"])
+    sampled = jax.vmap(lambda p, b, k: sample(est, model, p, b, k))(params, batch, keys)
+    norm = jax.vmap(lambda p, b: sum(jnp.sum(g**2) for g in jax.tree.leaves(jax.grad(tb.loss, 1)(model, p, b))))(
+        params, batch
+    )
+    columns = {}
+    for name in ("bias", "variance", "mse"):
+        for end, values in zip(("", "_low", "_high"), getattr(sampled, name)):
+            columns[name + end] = values / norm
+    for end, values in zip(("", "_low", "_high"), sampled.cosine):
+        columns["cosine" + end] = values
+    rows = [{"replica": i} | {n: float(v[i]) for n, v in columns.items()} for i in range(config["seeds"])]
+    if est.law(config["length"]) is None:
+        return [row | dict.fromkeys(("exact_bias", "exact_variance", "exact_mse")) for row in rows]
+    bias, variance, _ = in_closed_form(est, model, params, batch)
+    exact = {"exact_bias": bias / norm, "exact_variance": variance / norm, "exact_mse": bias / norm + variance / norm}
+    return [row | {name: float(values[i]) for name, values in exact.items()} for i, row in enumerate(rows)]

@@ -1,0 +1,41 @@
+"""Bits per symbol against symbols seen, and at the end, a panel a language."""
+
+from functools import partial
+
+import polars as pl
+
+from tbptt_jax.experiments.formal_languages.measure import GROUP
+from tbptt_jax.lab.learning import at_best_rate
+from tbptt_jax.plots.learning import curve, shades
+from tbptt_jax.plots.style import panels, style_of
+
+
+def draw(table: pl.DataFrame) -> dict:
+    return {"bits": partial(bits, table)}
+
+
+def bits(table: pl.DataFrame):
+    best = at_best_rate(table, GROUP).sort("tau")
+    tasks = best["task"].unique(maintain_order=True).to_list()
+    figure, grid = panels(len(tasks), 2, width=4.2, height=3.0)
+    line_of = shades(best["tau"].drop_nulls().unique())
+    for (left, right), task in zip(grid, tasks):
+        part = best.filter(pl.col("task") == task)
+        ends = []
+        for (name, tau), rows in part.group_by(["series", "tau"], maintain_order=True):
+            label = f"{name} {tau}" if tau else name
+            curve(left, rows, "curve_seen", "curve_bits", name, label, linestyle=line_of.get(tau, "-"), linewidth=1.1)
+            ends.append((rows["bits"].mean(), label, name, rows["bits"].to_list()))
+        for place, (_, _, name, values) in enumerate(sorted(ends, reverse=True)):
+            right.plot(values, [place] * len(values), linestyle="none", **style_of(name))
+        right.set_yticks(range(len(ends)), labels=[label for _, label, _, _ in sorted(ends, reverse=True)], fontsize=7)
+        for draw_line in (left.axhline, right.axvline):
+            draw_line(part["best"][0], color="black", linewidth=0.8)
+            draw_line(part["blind"][0], color="black", linewidth=0.8, linestyle=":")
+        top = 1.15 * max(part["blind"][0], min(2 * part["blind"][0], part["bits"].max()))
+        left.set(
+            xscale="log", ylim=(0.9 * part["best"][0], top), xlabel="symbols seen", ylabel="bits per symbol", title=task
+        )
+        right.set(xlabel="bits per symbol at the end (line: entropy; dotted: without recall)")
+        right.xaxis.label.set_fontsize(7)
+    return figure

@@ -1,0 +1,83 @@
+"""Three pictures of influence balancing: the slope against the length, training, and where it ends for all others."""
+
+from functools import partial
+
+import polars as pl
+
+from tbptt_jax.lab.experiment import needed
+from tbptt_jax.lab.learning import at_best_rate
+from tbptt_jax.plots.learning import curve
+from tbptt_jax.plots.style import panels, style_of
+
+SHOWN = [10, 41, 100, 110, 200]
+LINES = ("-", "--", ":", "-.", (0, (1, 2)))
+
+
+def draw(table: pl.DataFrame) -> dict:
+    others = table.filter(pl.col("tau").is_null())
+    return {"slope": partial(slope, table), "training": partial(training, table), "others": partial(ends, others)}
+
+
+def slope(table: pl.DataFrame):
+    figure, grid = panels(1, 2, width=3.6, height=2.9)
+    left, right = grid[0]
+    truncated = needed(table.filter(pl.col("tau").is_not_null()), "an estimator with a τ is needed")
+    for (name,), part in truncated.group_by("series", maintain_order=True):
+        rows = part.group_by("tau").agg(pl.col("slope").first()).sort("tau")
+        left.plot(rows["tau"], rows["slope"], label=name, **style_of(name))
+        best = at_best_rate(part, ["tau"], "distance").group_by("tau").agg(pl.col("distance").median()).sort("tau")
+        right.plot(best["tau"], best["distance"].clip(1e-8), label=name, **style_of(name))
+    left.axhline(0, color="black", linewidth=0.8)
+    for tau, name in ((41, "window"), (110, "segment")):
+        left.axvline(tau, color=style_of(name)["color"], linewidth=0.8, linestyle=":")
+        left.annotate(f"{tau}", (tau, 0), xytext=(2, 4), textcoords="offset points", fontsize=8)
+        right.axvline(tau, color=style_of(name)["color"], linewidth=0.8, linestyle=":")
+    left.set(xlabel="truncation length τ (steps)", ylabel="mean gradient / (s¹ − 1)", title="the sign: right below 0")
+    right.set(
+        xlabel="truncation length τ (steps)", ylabel="|θ − θ*| after training", yscale="log", title="where it ends"
+    )
+    left.legend()
+    return figure
+
+
+def training(table: pl.DataFrame):
+    group = ["series", "tau"]
+    figure, grid = panels(1, 2, width=4.2, height=4.4, sharey=True)
+    long = table.filter(pl.col("length") == pl.col("length").max())
+    for axes, part, title in (
+        (grid[0, 0], long.filter(pl.col("tau").is_in(SHOWN)), "truncation"),
+        (grid[0, 1], long.filter(pl.col("tau").is_null()), f"others, chunks of {long['length'][0]} steps"),
+    ):
+        best = at_best_rate(part, group, "distance").sort("series", "tau", descending=[True, False])
+        for i, ((name, tau), rows) in enumerate(best.group_by(group, maintain_order=True)):
+            more = {"linestyle": LINES[SHOWN.index(tau) if tau else i % len(LINES)]}
+            label = f"{f'{name}, τ = {tau}' if tau else brief(name)}; rate {rows['learning_rate'][0]:g}"
+            curve(axes, rows, "curve_updates", "curve_distance", name, label, **more)
+        axes.set(xscale="log", yscale="log", xlabel="updates", title=title, ylim=(1e-8, 2e3))
+        axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    grid[0, 0].set_ylabel("|θ − θ*|, at the best learning rate")
+    return figure
+
+
+def ends(table: pl.DataFrame):
+    """Where the training of each seed ended, a panel for each length of the chunks."""
+    needed(table, "an estimator without a τ is needed")
+    best = at_best_rate(table, ["series", "length"], "distance")
+    lengths = sorted(best["length"].unique(), reverse=True)
+    figure, grid = panels(1, len(lengths), width=3.6, height=3.6, sharey=True)
+    shortest = best.filter(pl.col("length") == lengths[-1])
+    names = shortest.group_by("series").agg(pl.col("distance").mean()).sort("distance", "series", descending=True)
+    for axes, length in zip(grid[0], lengths):
+        for i, name in enumerate(names["series"]):
+            seeds = best.filter((pl.col("length") == length) & (pl.col("series") == name))["distance"].clip(1e-8)
+            axes.plot(seeds, [i] * len(seeds), linestyle="none", **style_of(name))
+        axes.set(xscale="log", xlabel="|θ − θ*| after training", title=f"chunks of {length} steps", xlim=(5e-9, 2e3))
+        axes.axvline(0.01, color="black", linewidth=0.7, linestyle=":")
+        axes.grid(axis="y", linewidth=0.3)
+    grid[0, 0].set_yticks(range(names.height), labels=[brief(name) for name in names["series"]], fontsize=7)
+    return figure
+
+
+def brief(name: str):
+    """An estimator's text without the numbers that all of its family share."""
+    return name.replace("sigma=0.1, particles=64", "").replace("(, ", "(")

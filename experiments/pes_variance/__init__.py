@@ -1,0 +1,26 @@
+"""The variance of perturbing estimators against the length of their unrolls, on streams of two kinds.
+
+A stream of fixed length is cut into chunks of K steps, with one estimate of its gradient a chunk, parameters held; the
+estimate of the stream's gradient is their mean. PES adds up its noise over the chunks. Where the gradients of all
+chunks are alike, that is many directions tried for one gradient; where they are not, it is noise from other chunks.
+"""
+
+from tbptt_jax.experiments.pes_variance.claims import CLAIMS, ESTIMATORS, VICOL
+from tbptt_jax.experiments.pes_variance.figures import draw
+from tbptt_jax.experiments.pes_variance.measure import measure
+from tbptt_jax.lab.experiment import Experiment
+
+AXES = {"stream": ["random", "constant"], "estimator": ESTIMATORS}
+experiment = Experiment(
+    name="pes_variance",
+    source=VICOL,
+    summary="the variance of ES, PES and NRES against the length of their unrolls",
+    axes={
+        "smoke": AXES | {"unroll": [1, 4, 16, 64], "steps": 64, "samples": 2**12},
+        "default": AXES | {"unroll": [1, 2, 4, 8, 16, 32, 64, 128], "steps": 128, "samples": 2**14},
+        "paper": AXES | {"unroll": [1, 10, 100, 1000], "steps": 1000, "samples": 2**18},
+    },
+    measure=measure,
+    plot=draw,
+    claims=CLAIMS,
+)

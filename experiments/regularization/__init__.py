@@ -1,0 +1,36 @@
+"""Does truncation constrain the model? What a trained network has become, against the length it was trained with.
+
+A network that is large for its text is trained on windows of 64 steps from anywhere in it, so often that it begins to
+learn them by heart: by truncations of all lengths, with equal data and equal updates, and beside them with zoneout, a
+regulariser that keeps every unit's old value with some probability. Then: the gap between its loss on held-out text and
+on text that it was trained on, the spectral radius of its W_hh, how fast its credit fades, and its horizon, the lag
+within which 95% of a loss's credit lies.
+"""
+
+from tbptt_jax.experiments.regularization.claims import CHAPTER, CLAIMS
+from tbptt_jax.experiments.regularization.figures import draw
+from tbptt_jax.experiments.regularization.measure import measure
+from tbptt_jax.lab.experiment import Experiment
+
+AXES = {
+    "task": "time_machine",
+    "estimator": ["full()", "segment", "window", "geometric", "randomized", "artbp"],
+    "tau": [2, 4, 8, 16, 32],
+    "zoneout": [0.0, 0.1, 0.3],
+    "validation": 0.8,
+    "hidden": 128,
+}
+experiment = Experiment(
+    name="regularization",
+    source=CHAPTER,
+    version=2,
+    summary="what truncation makes of the model: horizon, spectral radius and the gap to held-out text, beside zoneout",
+    axes={
+        "smoke": AXES | {"tau": [2, 16], "hidden": 32, "updates": 200, "seeds": 2},
+        "default": AXES | {"updates": 1500, "seeds": 2},
+        "paper": AXES | {"tau": [2, 4, 8, 16, 32, 64], "hidden": 512, "updates": 10_000, "seeds": 10},
+    },
+    measure=measure,
+    plot=draw,
+    claims=CLAIMS,
+)

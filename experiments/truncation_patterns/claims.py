@@ -1,0 +1,44 @@
+"""What is claimed, and how the table judges it."""
+
+import polars as pl
+
+from tbptt_jax.lab.experiment import Claim, Verdict, needed
+
+
+def the_rows(table: pl.DataFrame, name: str):
+    return needed(table.filter(pl.col("method") == name), f"{name} is needed")
+
+
+def full_sees_all(table: pl.DataFrame):
+    (row,) = the_rows(table, "full").iter_rows(named=True)
+    measured = f"{row['weights_of_1']} of {row['weights_not_0']} weights that are not 0 are 1, of {row['pairs']} pairs"
+    return Verdict(
+        "reproduced" if row["weights_of_1"] == row["weights_not_0"] == row["pairs"] else "not reproduced", measured
+    )
+
+
+def regular_sees_its_segment(table: pl.DataFrame):
+    rows = needed(table.filter(pl.col("series") == "segment"), "segments with a τ are needed")
+    reach = dict(zip(rows["tau"], rows["furthest_reach"]))
+    good = all(far == tau - 1 for tau, far in reach.items())
+    return Verdict("reproduced" if good else "not reproduced", f"furthest lag by τ: {reach}")
+
+
+def random_is_right_on_average(table: pl.DataFrame):
+    random = (pl.col("unbiased") != "never") & (pl.col("method") != "full")
+    rows = needed(table.filter(random), "an unbiased truncation is needed")
+    worst, credits = rows["z"].max(), rows["credits"].sum()
+    measured = f"mean weight 1 for all of {credits} credits seen often enough: largest |z| {worst:.1f}, limit 5.5"
+    return Verdict("reproduced" if worst < 5.5 else "not reproduced", measured)  # false alarm below 1e-4 in all
+
+
+CHAPTER = "the textbook chapter and lecture on backpropagation through time"
+CLAIMS = (
+    Claim("Full backpropagation carries every loss to every earlier step.", CHAPTER, full_sees_all),
+    Claim("Regular truncation carries a loss to the start of its segment.", CHAPTER, regular_sees_its_segment),
+    Claim(
+        "Randomized truncation cuts at random lengths, and is right on average.",
+        CHAPTER,
+        random_is_right_on_average,
+    ),
+)

@@ -1,0 +1,47 @@
+"""How far a loss looks back: the norm of its credit at each lag, against the spectral radius of W_hh.
+
+The credit of a loss at lag k is a product of k Jacobians. In a linear network these are all W_hh, and its norm follows
+from the eigenvalues; in others the saturation of their units and their gates have a say. Before and after training on
+the copy task.
+"""
+
+from tbptt_jax.experiments.vanishing_gradients.claims import CHAPTER, CLAIMS
+from tbptt_jax.experiments.vanishing_gradients.figures import draw
+from tbptt_jax.experiments.vanishing_gradients.measure import measure
+from tbptt_jax.lab.experiment import Experiment
+
+CELLS = ["linear", "tanh", "gru", "lstm"]
+experiment = Experiment(
+    name="vanishing_gradients",
+    source=CHAPTER,
+    summary="the norm of credit at each lag against the spectral radius, before and after training",
+    axes={
+        "smoke": {
+            "cell": ["linear", "tanh", "lstm"],
+            "radius": [0.8, 1.0, 1.2],
+            "orthogonal": [False, True],
+            "training": 0,
+            "hidden": 16,
+            "seeds": 2,
+        },
+        "default": {
+            "cell": CELLS,
+            "radius": [0.5, 0.8, 1.0, 1.2, 1.5],
+            "orthogonal": [False, True],
+            "training": [0, 1000],
+            "hidden": 32,
+            "seeds": 4,
+        },
+        "paper": {
+            "cell": CELLS,
+            "radius": [0.3, 0.5, 0.8, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0],
+            "orthogonal": [False, True],
+            "training": [0, 1000, 10_000],
+            "hidden": 128,
+            "seeds": 10,
+        },
+    },
+    measure=measure,
+    plot=draw,
+    claims=CLAIMS,
+)

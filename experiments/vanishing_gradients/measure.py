@@ -1,0 +1,66 @@
+"""What one cell measures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+import tbptt_jax as tb
+from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
+from tbptt_jax.cells import spectral_radius
+from tbptt_jax.lab.config import Config
+from tbptt_jax.model import Model
+
+TASK = tb.Copy(length=64, batch_size=16, longest=5)
+FIRST, LAST = 8, 40  # the lags over which the decay is fitted
+
+
+def trained(model: Model, drawn: PyTree, updates: int, key: Array):
+    """Parameters drawn by one model, and after so many updates of the other, which is the same but for its radius."""
+    params = drawn.init(key)
+    if not updates:
+        return params
+    adam = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
+
+    def update(carry, key):
+        params, state = carry
+        grads = tb.gradient(tb.Full(), model, params, TASK.chunk(TASK.start(key))[0])
+        changes, state = adam.update(grads, state)
+        return (optax.apply_updates(params, changes), state), None
+
+    return jax.lax.scan(update, (params, adam.init(params)), jax.random.split(key, updates))[0][0]
+
+
+def measure(config: Config, key: Array):
+    cell, hidden = config["cell"], config["hidden"]
+    model = TASK.model(cell, hidden)
+    drawn = TASK.model(cell, hidden, radius=config["radius"], orthogonal=config["orthogonal"])
+
+    @jax.jit
+    @jax.vmap
+    def observed(key):
+        params = trained(model, drawn, config["training"], key)
+        batch = TASK.chunk(TASK.start(jax.random.fold_in(key, 1)))[0]
+        norms = credit_norms(model, params, batch)
+        predicted = linear_credit_norms(model, params, batch) if cell == "linear" else norms
+        recurrent = params["cell"]["W_hh"].reshape(-1, hidden, hidden)
+        radius = jnp.max(jax.vmap(spectral_radius)(recurrent))
+        return norms, predicted, radius, decay_rate(norms / norms[:, :1], FIRST, LAST), tb.loss(model, params, batch)
+
+    norms, predicted, radius, rate, loss = map(np.asarray, observed(jax.random.split(key, config["seeds"])))
+    lags = np.arange(norms.shape[1])
+    mean = (norms / norms[:, :, :1]).sum(1) / (norms.shape[1] - lags)
+    away = np.abs(norms - predicted).max((1, 2)) / norms.max((1, 2))
+    return [
+        {
+            "replica": i,
+            "radius_now": float(radius[i]),
+            "decay": float(rate[i]),
+            "loss": float(loss[i]),
+            "away_from_eigenvalues": float(away[i]),
+            "curve_norm": mean[i],
+        }
+        | {"norms": norms[i] if i == 0 else None}
+        for i in range(config["seeds"])
+    ]

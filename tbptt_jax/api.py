@@ -1,0 +1,24 @@
+"""The public index: the names of `tb.` and nothing else. Estimators and tasks have indices of their own."""
+
+from tbptt_jax import lab as lab
+from tbptt_jax.analysis import exact as exact
+from tbptt_jax.analysis.cost import cost as cost
+from tbptt_jax.analysis.sampling import measure as measure
+from tbptt_jax.baseline import trigram as trigram
+from tbptt_jax.cells import Cell as Cell
+from tbptt_jax.cells import Layer as Layer
+from tbptt_jax.cells import SummedLayer as SummedLayer
+from tbptt_jax.errors import UserError as UserError
+from tbptt_jax.estimators import *  # noqa: F403
+from tbptt_jax.gradients.cuts.scan import scan as scan
+from tbptt_jax.lab.store import load_results as load_results
+from tbptt_jax.model import Batch as Batch
+from tbptt_jax.model import Model as Model
+from tbptt_jax.model import loss as loss
+from tbptt_jax.model import rnn as rnn
+from tbptt_jax.tasks import *  # noqa: F403
+from tbptt_jax.training.loop import History as History
+from tbptt_jax.training.loop import train as train
+from tbptt_jax.version import __version__ as __version__
+
+__all__ = [name for name in vars() if not name.startswith("__") or name == "__version__"]

@@ -1,0 +1,138 @@
+"""Three ways to cut a backward pass, each with the order of computation that suits it.
+
+A cut turns the pullbacks of all steps into credits: for every step t the credit on h_t that comes from later steps,
+`[T, ...]`, and the credit on the initial state. `y_bar[t]` is the cotangent of what step t put out, `final_bar` that of
+the last state, which counts as a loss at the last step. A loss that sees the first step sees the initial state.
+
+    Gates(values)            δ_{t-1} = gate_t · Jᵀ(δ_t, y_bar_t)         one step after the other
+    Blocks(depth, stride)    losses in blocks, each carried `depth` steps   blocks side by side, `depth` deep
+    Lags(tau)                D ← shift(Jᵀ(D, y_bar)), τ − 1 times         all steps side by side, τ deep
+
+Their numbers are leaves of pytrees, and so of no declared type: JAX puts other things in their place.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from tbptt_jax.gradients.cuts.gate import scale
+from tbptt_jax.gradients.cuts.linearize import Pullbacks
+from tbptt_jax.jax_internals import varying_axes
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["gates"], meta_fields=[])
+@dataclass(frozen=True)
+class Gates:
+    """A factor on the credit that each step passes back: `[T]`, or `[T, B]` over the leading axis of the state.
+
+    None is a gate of 1 everywhere: full backpropagation.
+    """
+
+    gates: Any
+
+    def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
+        def back(credit, step):
+            saved, y_bar, gate = step
+            passed = pullbacks.step(saved, credit, y_bar)
+            return passed if gate is None else [scale(c, gate) for c in passed], credit
+
+        steps = (pullbacks.saved, ys_bar, self.gates)
+        initial, credits = lax.scan(back, final_bar, steps, pullbacks.length, reverse=True)
+        return credits, initial
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["offset"], meta_fields=["depth", "stride", "whole"])
+@dataclass(frozen=True)
+class Blocks:
+    """The losses in blocks of `stride` steps, each block's credit carried back through `depth` steps, at most.
+
+    Blocks end at the steps offset + stride, offset + 2·stride, ...; one that ends at `offset` itself comes first where
+    the offset may be other than 0 (`whole` False). With depth = stride, losses and credit share their segment: this is
+    `Gates` with a 0 before every segment, depth deep instead of T deep.
+    """
+
+    depth: int
+    stride: int
+    offset: Any = 0
+    whole: bool = True
+
+    def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
+        length = pullbacks.length
+        count = -(-length // self.stride) + (not self.whole)
+        last = self.offset + self.stride * (jnp.arange(count) + self.whole) - 1  # each block's last step, from 0
+        steps = last - jnp.arange(min(self.depth, length + self.stride))[:, None]  # [depth, blocks]
+        inside = (steps >= 0) & (steps < length)
+        own = inside & (jnp.arange(len(steps)) < self.stride)[:, None]  # where a block has losses of its own
+        at = jnp.clip(steps, 0, length - 1)
+
+        def back(credit, row):
+            inside, own, ends, saved, y_bar = row
+            credit = [c + where(ends, end[None]) for c, end in zip(credit, final_bar)]
+            passed = jax.vmap(pullbacks.step)(saved, credit, [where(own, y) for y in y_bar])
+            return [where(inside, c) for c in passed], (credit, passed)
+
+        saved, y_bar = jax.tree.map(lambda leaf: leaf[at], (pullbacks.saved, ys_bar))
+        nothing = [zeros_like(c, (count,)) for c in final_bar]
+        _, (credits, passed) = lax.scan(back, nothing, (inside, own, own & (at == length - 1), saved, y_bar))
+        initial = [jnp.sum(where(steps == 0, c), axis=(0, 1)) for c in passed]
+        return [zeros_like(end, (length,)).at[at].add(where(inside, c)) for c, end in zip(credits, final_bar)], initial
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["tau", "weights"], meta_fields=[])
+@dataclass(frozen=True)
+class Lags:
+    """Every loss sees the lags 0..tau−1 and no more. A tau that is traced serves every tau with one compilation.
+
+    `weights` `[T]`, if given, are factors on the lags; the first is 1.
+    """
+
+    tau: Any
+    weights: Any = None
+
+    def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
+        def weighted(leaves, lag):
+            return leaves if self.weights is None else [leaf * self.weights[lag].astype(leaf.dtype) for leaf in leaves]
+
+        def look_back(turn, credits):
+            """What enters now is carried over all the turns that are left, this one included: so many lags."""
+            lag = turns - turn
+            arriving = pullbacks.every_step(credits, weighted(ys_bar, lag))
+            ends = weighted(final_bar, lag - 1)
+            return [jnp.concatenate([a[1:], end[None]]) for a, end in zip(arriving, ends)]
+
+        length = pullbacks.length
+        turns = (min if isinstance(self.tau, int) else jnp.minimum)(self.tau, length) - 1
+        last_only = [zeros_like(end, (length,)).at[-1].set(end) for end in weighted(final_bar, turns)]
+        credits = lax.fori_loop(0, turns, look_back, last_only)
+        first = jax.tree.map(lambda leaf: leaf[0], (pullbacks.saved, credits, ys_bar))
+        return credits, pullbacks.step(*first)
+
+
+Cut = Gates | Blocks | Lags
+
+
+class Truncates(ABC):
+    """Whatever can say how the backward pass of a sequence is cut: what `scan` takes as its `truncation`."""
+
+    @abstractmethod
+    def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
+        """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
+
+
+def where(mask: Array, leaf: Any):
+    """The leaf where the mask, over its leading axes, holds; 0 elsewhere."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim)), leaf, 0)
+
+
+def zeros_like(leaf: Any, stacked: Any = ()):
+    """Zeros `[*stacked, *leaf.shape]` that vary over the devices of a `shard_map` as the leaf does."""
+    leaf = jnp.asarray(leaf)  # a literal, too, may be a constant of the program
+    zeros = jnp.zeros((*stacked, *leaf.shape), leaf.dtype)
+    axes = varying_axes(leaf)
+    return lax.pcast(zeros, axes, to="varying") if axes else zeros

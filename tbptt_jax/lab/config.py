@@ -1,0 +1,145 @@
+"""One cell of a grid, read once: its axes as plain values, what they mean as objects, and its identity."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.estimators.by_name import all_estimators
+from tbptt_jax.lab.experiment import Experiment
+from tbptt_jax.named import made, read_call
+from tbptt_jax.tasks.base import Task
+from tbptt_jax.tasks.by_name import all_tasks
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An estimator as a grid names it, and as tables and figures speak of it."""
+
+    estimator: Estimator
+    given: str
+    """The one way to write it in a grid, with the path of its file: "segment", "artbp(length=4)", "here/my.py:Mine"."""
+    text: str
+    """All of it: "segment(tau=8)", "my.py:Mine(keep=0.9)"."""
+    method: str
+    """Its class: "segment", "my.py:Mine"."""
+    by_length: bool
+    """Whether it was named alone, and has its length from the axis `tau`."""
+
+    @property
+    def series(self) -> str:
+        """What one line of a figure is: the method over all its lengths, or this estimator alone."""
+        return self.method if self.by_length else self.text
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """What tables say of it."""
+        return {
+            "estimator": self.text,
+            "series": self.series,
+            "method": self.method,
+            "unbiased": self.estimator.unbiased,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Mapping[str, Any]):
+    """A mapping from the names of axes to plain values, and what these mean."""
+
+    experiment: Experiment
+    axes: Mapping[str, Any]
+    """In canonical form: each way to write a cell gives the same."""
+    chosen: tuple[Chosen, ...]
+    """The estimators: one, or more where an experiment takes all of the axis together."""
+    tasks: tuple[Task, ...]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.axes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.axes)
+
+    def __len__(self) -> int:
+        return len(self.axes)
+
+    @property
+    def estimator(self) -> Estimator:
+        """The estimator, of an experiment that has one a cell."""
+        (chosen,) = self.chosen
+        return chosen.estimator
+
+    @property
+    def task(self) -> Task:
+        """The task, of an experiment that has one a cell."""
+        (task,) = self.tasks
+        return task
+
+    @property
+    def tau(self) -> int | None:
+        """The length that the estimator takes from the axis `tau`; None where it was given in other words, or has
+        none."""
+        return self.axes.get("tau")
+
+    @property
+    def seed(self) -> int:
+        """The seed of the cell's key: the axis `seed`, 0 in experiments without one."""
+        return self.axes.get("seed", 0)
+
+    @cached_property
+    def identity(self) -> str:
+        """The name of the cell's record: a hash of the experiment, its version and the canonical values."""
+        whole = {"experiment": self.experiment.name, "version": self.experiment.version, "config": dict(self.axes)}
+        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What every row of the cell has in tables beside what was measured."""
+        return dict(self.axes) | (self.chosen[0].columns if len(self.chosen) == 1 else {})
+
+
+def read_config(experiment: Experiment, values: Mapping[str, Any]) -> Config:
+    """A cell from the values of its axes; a text that cannot be read is an error that names it."""
+    values = dict(values)
+    chosen: list[Chosen] = []
+    if "estimator" in values:
+        whole = "estimator" in experiment.together
+        texts = values["estimator"] if whole else [values["estimator"]]
+        chosen = [choose_estimator(text, values.get("tau")) for text in texts]
+        if not any(one.by_length for one in chosen):
+            values.pop("tau", None)
+        given = [one.given for one in chosen]
+        values["estimator"] = given if whole else given[0]
+    tasks: list[Task] = []
+    if "task" in values:
+        call = read_call("task", values["task"], all_tasks(), Task)
+        tasks = [made("task", call)]
+        values["task"] = call.written(tasks[0])
+    canonical = {name: plain(values[name]) for name in sorted(values)}
+    return Config(experiment, canonical, tuple(chosen), tuple(tasks))
+
+
+def choose_estimator(text: str, tau: int | None) -> Chosen:
+    """The estimator of a text; one that is named alone takes its length from tau, if it has a length."""
+    call = read_call("estimator", text, all_estimators(), Estimator)
+    shown = call._replace(file=Path(call.file).name) if call.file else call
+    name = call.kind.__name__ if call.file else call.kind.name
+    method = shown.prefix + name
+    if call.arguments is None and tau is not None and (est := call.kind.of_length(tau)) is not None:
+        return Chosen(est, call.prefix + name, shown.written(est), method, by_length=True)
+    est = made("estimator", call)
+    return Chosen(est, call.written(est), shown.written(est), method, by_length=False)
+
+
+def plain(value: Any) -> Any:
+    """Numbers that are equal are written alike: 4.0 as 4."""
+    value = value.item() if hasattr(value, "item") else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def label(columns: Mapping[str, Any], varying: Iterable[str]) -> str:
+    """A cell in a few words: what distinguishes it from the others."""
+    return ", ".join(f"{name}={columns[name]}" for name in varying if name in columns)

@@ -1,0 +1,61 @@
+"""The experiments that are committed: each is whole, and its verdicts and figures follow from its table."""
+
+import json
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import polars as pl
+import pytest
+
+from tbptt_jax import experiments
+from tbptt_jax.lab.grid import Choices, cells
+from tbptt_jax.lab.store import TABLE
+
+RESULTS = Path(__file__).parent.parent.parent / "results"
+NAMES = experiments.names()
+WITHOUT_CURVES = {  # measured when tables did not keep them; to be measured again
+    *("alignment", "copy", "formal_languages", "influence_balancing", "lorenz"),
+    *("regularization", "time_machine", "truncation_patterns", "vanishing_gradients"),
+}
+
+
+def committed(name):
+    """The table in the repository, whatever cells this machine may have beside it."""
+    return pl.read_parquet(RESULTS / name / TABLE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_experiment_is_whole(name):
+    experiment = experiments.load(name)
+    assert experiment.name == name and experiment.summary and experiment.claims and experiment.plot
+    assert set(experiment.axes) == {"smoke", "default", "paper"}
+    for scale in experiment.axes:
+        assert cells(experiment, Choices(scale))
+    for claim in experiment.claims:
+        assert claim.source and claim.verdict(pl.DataFrame()).outcome == "undecided"
+
+
+def test_every_experiment_has_committed_results():
+    assert sorted(path.parent.name for path in RESULTS.glob(f"*/{TABLE}")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_verdicts_follow_from_the_committed_table(name):
+    rows = json.loads((RESULTS / name / "claims.json").read_text())
+    experiment, table = experiments.load(name), committed(name)
+    assert [claim.sentence for claim in experiment.claims] == [row["claim"] for row in rows]
+    for claim, row in zip(experiment.claims, rows):
+        assert claim.verdict(table) == (row["outcome"], row["measured"]), claim.sentence
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_CURVES))
+def test_the_committed_figures_follow_from_the_committed_table(name):
+    """Each is drawn, nothing is lacking, and there are no others; that figures are saved is tested with `measure`."""
+    figures = experiments.load(name).plot(committed(name))
+    files = RESULTS.joinpath(name).glob("*.png")
+    assert sorted(figures) == sorted(path.stem for path in files)
+    for draw in figures.values():
+        drawn = draw()
+        assert any(axes.has_data() for axes in drawn.axes)
+        plt.close(drawn)
+    assert all(path.stat().st_size <= 300_000 for path in RESULTS.joinpath(name).iterdir() if path.is_file())

@@ -1,0 +1,91 @@
+"""Every experiment at its smallest size, with an estimator of a user's own: measured, drawn and judged."""
+
+import json
+
+import pytest
+
+from tbptt_jax import experiments
+from tbptt_jax.commands import Running, run_command
+from tbptt_jax.lab.grid import Choices
+
+MINE = '''
+from dataclasses import dataclass
+import jax
+import jax.numpy as jnp
+import tbptt_jax as tb
+from tbptt_jax.estimators.laws import Independent
+
+@dataclass(frozen=True)
+class Mine(tb.GatedEstimator):
+    """Cut every other step at random, and reweight."""
+
+    keep: float = 0.9
+    unbiased = "chunk"
+
+    @classmethod
+    def of_length(cls, tau):
+        return cls(1 - 1 / tau)
+
+    def gates(self, key, length, batch_size):
+        return jax.random.bernoulli(key, self.keep, (length, batch_size)) / self.keep
+
+    def law(self, length):
+        return Independent(jnp.ones(length), jnp.full(length, 1 / self.keep - 1))
+'''
+TEXT = "the quick brown fox jumps over the lazy dog and runs away from it into the wood where nobody sees him " * 60
+
+TINY = {  # every kind of row that a figure draws, and no more: each cell is compiled anew
+    "alignment": Choices(
+        "smoke",
+        ["updates=8", "samples=2", "hidden=2", "tau=2", "task=copy(length=6,batch_size=2,longest=2)"],
+        ["window", "uoro()"],
+    ),
+    "best_gates": Choices("smoke", ["losses=every step", "tau=2", "length=8", "chunks=4"], ["optimal", "randomized"]),
+    "bias_variance": Choices("smoke", ["tau=2", "length=8", "hidden=2", "samples=64"], ["segment", "uoro()"], seeds=2),
+    "copy": Choices(
+        "smoke", ["updates=4", "hidden=2", "batch_size=2", "length=6", "tau=5"], ["window"], tasks=["copy"], seeds=2
+    ),
+    "formal_languages": Choices("smoke", ["symbols=12288", "hidden=2", "tau=2"], ["segment"], seeds=2),
+    "influence_balancing": Choices(
+        "smoke", ["updates=50", "samples=8", "tau=10", "length=20"], ["window", "rtrl()"], seeds=2
+    ),
+    "long_dependencies": Choices("smoke", ["updates=12", "hidden=2", "tau=2"], ["full()"]),
+    "lorenz": Choices("smoke", ["tau=10", "steps=50"]),
+    "pes_variance": Choices("smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"]),
+    "regularization": Choices(
+        "smoke", ["updates=12", "hidden=4", "tau=2", "validation=0.5", "zoneout=0.0"], ["full()"]
+    ),
+    "time_machine": Choices("smoke", ["symbols=1536", "hidden=2", "tau=4", "batch=2", "order=sequential"], ["full()"]),
+    "truncation_patterns": Choices("smoke", ["samples=256"]),
+    "vanishing_gradients": Choices("smoke", ["hidden=4", "cell=linear,tanh", "radius=0.8"]),
+}
+WITHOUT_ESTIMATORS = {"lorenz", "vanishing_gradients"}
+READS_TEXT = {"regularization", "time_machine"}
+
+
+def test_every_experiment_is_here():
+    assert sorted(TINY) == experiments.names()
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_it_is_measured_drawn_and_judged(name, tmp_path, capsys):
+    choices = TINY[name]
+    mine = f"{tmp_path}/my.py:Mine"
+    (tmp_path / "my.py").write_text(MINE)
+    (tmp_path / "text.txt").write_text(TEXT)
+    if name in READS_TEXT:
+        choices = Choices(**vars(choices) | {"tasks": [f"text(path='{tmp_path}/text.txt')"]})
+    if name not in WITHOUT_ESTIMATORS:
+        both = [mine, f"{mine}(keep=0.8)"]  # of the axis τ, and of a length of its own
+        choices = Choices(**vars(choices) | {"added_estimators": both if name == "influence_balancing" else [mine]})
+    code = run_command(name, tmp_path, choices, Running(debug=True))
+    said = capsys.readouterr().out
+    assert code == 0, said
+    folder = tmp_path / name
+    verdicts = json.loads((folder / "claims.json").read_text())
+    assert len(verdicts) == len(experiments.load(name).claims)
+    figures = sorted(folder.glob("*.svg"))
+    assert figures and "not measured" not in "".join(line for line in said.splitlines() if line.startswith("figure "))
+    if name not in WITHOUT_ESTIMATORS:
+        for figure in figures:
+            assert "my.py:Mine" in figure.read_text(), f"{figure.name} does not show the user's estimator"
