@@ -98,19 +98,6 @@ def test_a_dynamic_window_is_counted_with_its_trips():
     assert 2 * 40 * B * H * H <= a_lag <= 2 * 40 * B * H * H + 3 * 40 * B * H
 
 
-def test_memory_of_segments_in_order_does_not_grow_with_the_sequence():
-    """Activations of one segment: the same at 512 steps as at 2,048, and growing with tau; side by side, with T."""
-
-    def temporary(est, length):
-        return tb.cost(est, *network(length, hidden=64)).temporary_bytes
-
-    in_order = tb.Segment(16, in_order=True)
-    assert temporary(in_order, 2048) <= 1.05 * temporary(in_order, 512)
-    assert temporary(tb.Segment(64, in_order=True), 2048) > 2 * temporary(in_order, 2048)
-    assert temporary(tb.Segment(16), 2048) > 3 * temporary(tb.Segment(16), 512)
-    assert temporary(in_order, 2048) < 0.1 * temporary(tb.Full(), 2048)
-
-
 @pytest.mark.parametrize("name", ["tanh", "two layers", "nnx"])
 def test_segments_in_order_are_the_same_segments(name):
     ests = [tb.Segment(4, in_order=True), tb.Segment(4, 3, in_order=True), tb.Segment(2, in_order=True)]

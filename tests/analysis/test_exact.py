@@ -63,12 +63,30 @@ def test_exact_mean_is_that_over_all_patterns(name, est):
     assert (distance(ours, full_gradient(name)) < 1e-12) == (est.unbiased == "chunk")
 
 
-def test_the_share_of_each_gate_is_the_variance_when_only_that_gate_is_drawn_last():
-    """Shares add up to the variance, and the first gate, which no credit crosses, has none."""
+def test_the_share_of_a_gate_is_what_its_revelation_adds():
+    """E‖E[g | gate_t and all later ones] − E[g | all later ones]‖², over all patterns, sequence by sequence."""
+    est = tb.Randomized(0.5)
     model, params, batch = problem("tanh")
-    shares = exact.gate_variances(tb.Randomized(0.5), model, params, batch)
-    assert shares.shape == (LENGTH,) and shares[0] == 0 and np.all(shares[1:] > 0)
-    assert abs(shares.sum() - exact.variance(tb.Randomized(0.5), model, params, batch)) < 1e-12
+    probabilities, gates = (np.array(part) for part in zip(*patterns(est)))
+    expected = np.zeros(LENGTH)
+    for b in range(BATCH):
+        stacked = np.ones((len(gates), LENGTH, BATCH))
+        stacked[:, :, b] = gates
+        flat = np.asarray(jax.vmap(lambda tree: ravel_pytree(tree)[0])(gradients_on("tanh", jnp.asarray(stacked))))
+        for t in range(1, LENGTH):
+            for suffix in {tuple(row) for row in gates[:, t + 1 :]}:
+                later = np.all(gates[:, t + 1 :] == suffix, axis=1)
+                weight, given = (
+                    probabilities[later].sum(),
+                    np.average(flat[later], axis=0, weights=probabilities[later]),
+                )
+                for value in set(gates[later, t]):
+                    both = later & (gates[:, t] == value)
+                    revealed = np.average(flat[both], axis=0, weights=probabilities[both])
+                    expected[t] += probabilities[both].sum() * np.sum((revealed - given) ** 2)
+    shares = exact.gate_variances(est, model, params, batch)
+    assert shares.shape == (LENGTH,) and np.max(np.abs(shares - expected)) < 1e-12
+    assert abs(shares.sum() - exact.variance(est, model, params, batch)) < 1e-12
 
 
 @pytest.mark.parametrize("tau", [1, 3, LENGTH, 2 * LENGTH])

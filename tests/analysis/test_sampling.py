@@ -154,10 +154,6 @@ def test_samples_and_particles_give_the_same_on_one_device_and_on_four():
     assert np.allclose(results[0][1:], results[1][1:], rtol=2e-4, atol=1e-6)
 
 
-def test_sequences_are_of_the_length_that_the_patterns_assume():
-    assert problem("tanh", batch=1)[2].inputs.shape[0] == LENGTH
-
-
 def test_an_estimator_that_learns_is_measured_when_it_has():
     """The optimal gates, after 300 chunks: the variance that the gates which it has found by then have exactly."""
     model, params, batch = problem("tanh")

@@ -31,8 +31,7 @@ def test_every_experiment_is_whole(name):
     assert set(experiment.axes) == {"smoke", "default", "paper"}
     for scale in experiment.axes:
         assert cells(experiment, Choices(scale))
-    for claim in experiment.claims:
-        assert claim.source and claim.verdict(pl.DataFrame()).outcome == "undecided"
+    assert all(claim.source for claim in experiment.claims)
 
 
 def test_every_experiment_has_committed_results():
