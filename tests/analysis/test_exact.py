@@ -76,10 +76,7 @@ def test_the_share_of_a_gate_is_what_its_revelation_adds():
         for t in range(1, LENGTH):
             for suffix in {tuple(row) for row in gates[:, t + 1 :]}:
                 later = np.all(gates[:, t + 1 :] == suffix, axis=1)
-                weight, given = (
-                    probabilities[later].sum(),
-                    np.average(flat[later], axis=0, weights=probabilities[later]),
-                )
+                given = np.average(flat[later], axis=0, weights=probabilities[later])
                 for value in set(gates[later, t]):
                     both = later & (gates[:, t] == value)
                     revealed = np.average(flat[both], axis=0, weights=probabilities[both])
