@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var, jaxpr_as_fun, jaxprs_in_params
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun, jaxprs_in_params
+from jax.interpreters import ad, batching, mlir
 from jax.interpreters.partial_eval import dce_jaxpr
 
 __all__ = [
@@ -15,13 +16,18 @@ __all__ = [
     "Jaxpr",
     "JaxprEqn",
     "Literal",
+    "Primitive",
     "Var",
+    "ad",
+    "batching",
     "dce_jaxpr",
     "depends_on",
     "is_traced",
     "jaxpr_as_fun",
     "jaxprs_in_params",
+    "mlir",
     "varying_axes",
+    "without_prints",
 ]
 
 
@@ -33,6 +39,13 @@ def is_traced(value: Any) -> bool:
 def varying_axes(leaf: Any) -> tuple[str, ...]:
     """The axes of a `shard_map` over whose devices a leaf varies."""
     return tuple(jax.typeof(leaf).manual_axis_type.varying)
+
+
+def without_prints(jaxpr: Jaxpr) -> Jaxpr:
+    """A jaxpr without the operations that put nothing out and are there for their effects alone, as `jax.debug.print`
+    is."""
+    kept = [equation for equation in jaxpr.eqns if equation.outvars or not equation.effects]
+    return jaxpr.replace(eqns=kept) if len(kept) < len(jaxpr.eqns) else jaxpr
 
 
 def depends_on(jaxpr: Jaxpr, inputs: list[Var]) -> Iterator[bool]:

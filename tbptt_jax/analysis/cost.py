@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.gradients.cuts.transposed import linear_p
 from tbptt_jax.jax_internals import ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun, jaxprs_in_params
 from tbptt_jax.model import Batch, Model, Params
 
@@ -55,11 +56,15 @@ def cost(est: Estimator, model: Model, params: Params, batch: Batch, key: Array 
 def count(function: Callable, *arguments: Any) -> tuple[int, int]:
     """(operations, depth) of a function on these arguments, what its result does not need left out."""
     arguments = jax.tree.map(jnp.asarray, arguments)  # one object, one value
+    _, flops, depth = walk_needed(function, arguments, {})
+    return flops, depth
+
+
+def walk_needed(function: Callable, arguments: Any, done: dict) -> tuple[list, int, int]:
+    """`walk` of a function, what its result does not need left out."""
     program = jax.make_jaxpr(function)(*arguments)
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars), instantiate=True)
-    consts = map(jnp.asarray, program.consts)
-    _, flops, depth = walk(jaxpr, consts, jax.tree.leaves(arguments))
-    return flops, depth
+    return walk(jaxpr, map(jnp.asarray, program.consts), jax.tree.leaves(arguments), done)
 
 
 def walk(jaxpr: Any, consts: Any, arguments: Any, done: dict | None = None) -> tuple[list, int, int]:
@@ -94,6 +99,8 @@ def step(equation: Any, inputs: Any, done: dict) -> tuple[list, int, int]:
     if name == "cond":
         branch = params["branches"][int(inputs[0])]
         return walk(branch.jaxpr, branch.consts, inputs[1:], done)
+    if equation.primitive is linear_p:
+        return walk_needed(params["there"], inputs, done)
     inner = params.get("jaxpr", params.get("call_jaxpr", params.get("fun_jaxpr")))
     if inner is not None:
         closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.pytree import Whole, register
+from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
-from tbptt_jax.gradients.cuts.scan import cut_scan
 from tbptt_jax.model import Batch, Model, Params, chunk_loss, sequence_shape
 from tbptt_jax.named import Named
 

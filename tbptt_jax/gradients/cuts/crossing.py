@@ -20,8 +20,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Gates
-from tbptt_jax.gradients.cuts.scan import cut_scan
 from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.model import Batch, Model, Params, chunk_loss, sequence_shape
 

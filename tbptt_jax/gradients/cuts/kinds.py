@@ -1,8 +1,10 @@
-"""Three ways to cut a backward pass, each with the order of computation that suits it.
+"""Three ways to cut the derivative of a scan, each with the order of computation that suits it.
 
 A cut turns the pullbacks of all steps into credits: for every step t the credit on h_t that comes from later steps,
 `[T, ...]`, and the credit on the initial state. `y_bar[t]` is the cotangent of what step t put out, `final_bar` that of
 the last state, which counts as a loss at the last step. A loss that sees the first step sees the initial state.
+Forwards, a cut turns the pushes of all steps and `direct[t]`, how the parameters move h_t through step t alone, into
+perturbations of the outputs and the last state: the transpose of the same map.
 
     Gates(values)            δ_{t-1} = gate_t · Jᵀ(δ_t, y_bar_t)         one step after the other
     Blocks(depth, stride)    losses in blocks, each carried `depth` steps   blocks side by side, `depth` deep
@@ -22,7 +24,7 @@ from jax import lax
 from jaxtyping import Array
 
 from tbptt_jax.gradients.cuts.gate import scale
-from tbptt_jax.gradients.cuts.linearize import Pullbacks
+from tbptt_jax.gradients.cuts.linearize import Pullbacks, Pushes
 from tbptt_jax.jax_internals import varying_axes
 
 
@@ -46,6 +48,17 @@ class Gates:
         initial, credits = lax.scan(back, final_bar, steps, pullbacks.length, reverse=True)
         return credits, initial
 
+    def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
+        """Perturbations of the last state and of the outputs."""
+
+        def forth(moved, step):
+            saved, own, y_dot, gate = step
+            moved = moved if gate is None else [scale(m, gate) for m in moved]
+            passed, seen = pushes.step(saved, moved)
+            return add(passed, own), add(seen, y_dot)
+
+        return lax.scan(forth, init_dot, (pushes.saved, direct, ys_dot, self.gates), pushes.length)
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=["offset"], meta_fields=["depth", "stride", "whole"])
 @dataclass(frozen=True)
@@ -64,12 +77,7 @@ class Blocks:
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         length = pullbacks.length
-        count = -(-length // self.stride) + (not self.whole)
-        last = self.offset + self.stride * (jnp.arange(count) + self.whole) - 1  # each block's last step, from 0
-        steps = last - jnp.arange(min(self.depth, length + self.stride))[:, None]  # [depth, blocks]
-        inside = (steps >= 0) & (steps < length)
-        own = inside & (jnp.arange(len(steps)) < self.stride)[:, None]  # where a block has losses of its own
-        at = jnp.clip(steps, 0, length - 1)
+        steps, inside, own, at = self.places(length)
 
         def back(credit, row):
             inside, own, ends, saved, y_bar = row
@@ -78,10 +86,39 @@ class Blocks:
             return [where(inside, c) for c in passed], (credit, passed)
 
         saved, y_bar = jax.tree.map(lambda leaf: leaf[at], (pullbacks.saved, ys_bar))
-        nothing = [zeros_like(c, (count,)) for c in final_bar]
+        nothing = [zeros_like(c, steps.shape[1:]) for c in final_bar]
         _, (credits, passed) = lax.scan(back, nothing, (inside, own, own & (at == length - 1), saved, y_bar))
         initial = [jnp.sum(where(steps == 0, c), axis=(0, 1)) for c in passed]
         return [zeros_like(end, (length,)).at[at].add(where(inside, c)) for c, end in zip(credits, final_bar)], initial
+
+    def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
+        """Perturbations of the last state and of the outputs."""
+        length = pushes.length
+        steps, inside, own, at = (part[::-1] for part in self.places(length))
+
+        def forth(moved, row):
+            inside, own, first, ends, saved, direct = row
+            moved = [m + where(first, start[None]) for m, start in zip(moved, init_dot)]
+            passed, seen = jax.vmap(pushes.step)(saved, moved)
+            moved = [where(inside, m) for m in add(passed, direct)]
+            return moved, ([where(own, y) for y in seen], [jnp.sum(where(ends, m), axis=0) for m in moved])
+
+        saved, direct = jax.tree.map(lambda leaf: leaf[at], (pushes.saved, direct))
+        nothing = [zeros_like(start, steps.shape[1:]) for start in init_dot]
+        rows = (inside, own, steps == 0, own & (at == length - 1), saved, direct)
+        _, (seen, ends) = lax.scan(forth, nothing, rows)
+        ys_dot = [y.at[at].add(s) for y, s in zip(ys_dot, seen)]
+        return [jnp.sum(end, axis=0) for end in ends], ys_dot
+
+    def places(self, length: int) -> tuple[Array, Array, Array, Array]:
+        """Of each block `[depth, blocks]`, from its end back: its steps, which of them there are, at which of them it
+        has losses of its own, and the steps again, moved inside."""
+        count = -(-length // self.stride) + (not self.whole)
+        last = self.offset + self.stride * (jnp.arange(count) + self.whole) - 1  # each block's last step, from 0
+        steps = last - jnp.arange(min(self.depth, length + self.stride))[:, None]
+        inside = (steps >= 0) & (steps < length)
+        own = inside & (jnp.arange(len(steps)) < self.stride)[:, None]
+        return steps, inside, own, jnp.clip(steps, 0, length - 1)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["tau", "weights"], meta_fields=[])
@@ -96,22 +133,47 @@ class Lags:
     weights: Any = None
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
-        def weighted(leaves, lag):
-            return leaves if self.weights is None else [leaf * self.weights[lag].astype(leaf.dtype) for leaf in leaves]
-
         def look_back(turn, credits):
             """What enters now is carried over all the turns that are left, this one included: so many lags."""
             lag = turns - turn
-            arriving = pullbacks.every_step(credits, weighted(ys_bar, lag))
-            ends = weighted(final_bar, lag - 1)
+            arriving = pullbacks.every_step(credits, self.weighted(ys_bar, lag))
+            ends = self.weighted(final_bar, lag - 1)
             return [jnp.concatenate([a[1:], end[None]]) for a, end in zip(arriving, ends)]
 
         length = pullbacks.length
-        turns = (min if isinstance(self.tau, int) else jnp.minimum)(self.tau, length) - 1
-        last_only = [zeros_like(end, (length,)).at[-1].set(end) for end in weighted(final_bar, turns)]
+        turns = self.turns(length)
+        last_only = [zeros_like(end, (length,)).at[-1].set(end) for end in self.weighted(final_bar, turns)]
         credits = lax.fori_loop(0, turns, look_back, last_only)
         first = jax.tree.map(lambda leaf: leaf[0], (pullbacks.saved, credits, ys_bar))
         return credits, pullbacks.step(*first)
+
+    def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
+        """Perturbations of the last state and of the outputs."""
+
+        def look_on(lag, carried):
+            """`moved[t]` is what step t − lag + 1 did to h_t; it goes on by one step, and is seen there."""
+            moved, ys_dot, final_dot = carried
+            before = [jnp.concatenate([zeros_like(m[:1]), m[:-1]]) for m in moved]
+            moved, seen = pushes.every_step(before)
+            final_dot = add(final_dot, self.weighted([m[-1] for m in moved], lag))
+            return moved, add(ys_dot, self.weighted(seen, lag)), final_dot
+
+        saved = jax.tree.map(lambda leaf: leaf[0], pushes.saved)
+        started, seen = pushes.step(saved, init_dot)  # what sees the first step sees the initial state
+        direct = [d.at[0].add(s) for d, s in zip(direct, started)]
+        ys_dot = [y.at[0].add(s) for y, s in zip(ys_dot, seen)]
+        final_dot = self.weighted([d[-1] for d in direct], 0)
+        turns = self.turns(pushes.length)
+        _, ys_dot, final_dot = lax.fori_loop(1, turns + 1, look_on, (direct, ys_dot, final_dot))
+        return final_dot, ys_dot
+
+    def weighted(self, leaves: list, lag: Any) -> list:
+        """The leaves, times the weight of a lag."""
+        return leaves if self.weights is None else [leaf * self.weights[lag].astype(leaf.dtype) for leaf in leaves]
+
+    def turns(self, length: int) -> Any:
+        """How many steps a loss sees besides its own."""
+        return (min if isinstance(self.tau, int) else jnp.minimum)(self.tau, length) - 1
 
 
 Cut = Gates | Blocks | Lags
@@ -123,6 +185,11 @@ class Truncates(ABC):
     @abstractmethod
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
         """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
+
+
+def add(a: list, b: list) -> list:
+    """Leaf by leaf."""
+    return [x + y for x, y in zip(a, b, strict=True)]
 
 
 def where(mask: Array, leaf: Any):

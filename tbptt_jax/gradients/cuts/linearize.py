@@ -1,5 +1,6 @@
-"""The pullbacks of all steps of a scan, computed side by side once the states are known."""
+"""The steps of a scan as linear maps, once the states are known: what they do to credits, and to perturbations."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -46,3 +47,20 @@ class Pullbacks:
     def every_step(self, credits: PyTree, ys_bar: PyTree) -> list:
         """The pullbacks of all steps at once, on credits `[T, ...]`."""
         return jax.vmap(self.step)(self.saved, credits, ys_bar)
+
+
+class Pushes:
+    """For every step t, the linear map perturbation of h_{t-1} → (perturbation of h_t, of y_t)."""
+
+    def __init__(self, flow: Callable, consts: list, states: PyTree, xs: PyTree):
+        self.flow, self.consts, self.saved = flow, consts, (states, xs)
+        self.length = jax.tree.leaves(self.saved)[0].shape[0]
+
+    def step(self, saved: PyTree, perturbation: list) -> tuple[list, list]:
+        """The push of the step that `saved` was sliced from."""
+        state, x = saved
+        return jax.jvp(partial(self.flow, self.consts, state, x), (floats(state),), (perturbation,))[1]
+
+    def every_step(self, perturbations: list) -> tuple[list, list]:
+        """The pushes of all steps at once, on perturbations `[T, ...]`."""
+        return jax.vmap(self.step)(self.saved, perturbations)
