@@ -16,6 +16,8 @@ from tbptt_jax.model import Batch as Batch
 from tbptt_jax.model import Model as Model
 from tbptt_jax.model import loss as loss
 from tbptt_jax.model import rnn as rnn
+from tbptt_jax.programs.loops import scans as scans
+from tbptt_jax.programs.truncate import truncate as truncate
 from tbptt_jax.tasks import *  # noqa: F403
 from tbptt_jax.training.loop import History as History
 from tbptt_jax.training.loop import train as train

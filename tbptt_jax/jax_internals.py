@@ -3,13 +3,17 @@
 `pyproject.toml` bounds JAX above for the sake of this file.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun, jaxprs_in_params
+from jax.extend.source_info_util import summarize
 from jax.interpreters import ad, batching, mlir
 from jax.interpreters.partial_eval import dce_jaxpr
+
+OWN_FOLDER = str(Path(__file__).parent)
 
 __all__ = [
     "ClosedJaxpr",
@@ -20,12 +24,16 @@ __all__ = [
     "Var",
     "ad",
     "batching",
+    "bind_again",
     "dce_jaxpr",
     "depends_on",
     "is_traced",
     "jaxpr_as_fun",
     "jaxprs_in_params",
+    "manual_axes",
     "mlir",
+    "place_of",
+    "scan_parts",
     "varying_axes",
     "without_prints",
 ]
@@ -39,6 +47,49 @@ def is_traced(value: Any) -> bool:
 def varying_axes(leaf: Any) -> tuple[str, ...]:
     """The axes of a `shard_map` over whose devices a leaf varies."""
     return tuple(jax.typeof(leaf).manual_axis_type.varying)
+
+
+def place_of(equation: JaxprEqn) -> tuple[str, str]:
+    """Where an operation stands in the user's own source, not in that of an installed package, and in which scopes."""
+    info = equation.source_info
+    frames: Any = info.traceback.frames if info.traceback is not None else ()
+    for frame in frames:
+        if not any(part in frame.file_name for part in ("site-packages", "dist-packages", OWN_FOLDER, "<frozen")):
+            return f"{Path(frame.file_name).name}:{frame.line_num} ({frame.function_name})", str(info.name_stack)
+    return summarize(info), str(info.name_stack)
+
+
+def bind_again(jaxpr: Jaxpr, equation: JaxprEqn, values: Mapping[Var, Any]) -> list:
+    """The results of one operation of a jaxpr, for these values of the variables."""
+    inputs = list(dict.fromkeys(variable for variable in equation.invars if not isinstance(variable, Literal)))
+    alone = jaxpr.replace(
+        constvars=[],
+        invars=inputs,
+        outvars=equation.outvars,
+        eqns=[equation],
+        effects=equation.effects,
+        debug_info=None,
+    )
+    return jaxpr_as_fun(ClosedJaxpr(alone, ()))(*(values[variable] for variable in inputs))
+
+
+def manual_axes(equation: JaxprEqn) -> set[str]:
+    """The axes of the mesh that a `shard_map` spreads its program over; JAX has had two names for them."""
+    params = equation.params
+    return set(params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"])
+
+
+def scan_parts(equation: JaxprEqn) -> tuple[int, int]:
+    """Of a `scan`, how many inputs are the same for all turns, and how many are carried.
+
+    JAX's own names for these counts change; what is stacked has one axis more outside the body than inside."""
+    body = equation.params["jaxpr"].jaxpr
+
+    def stacked(outside: Sequence, inside: Sequence) -> int:
+        return sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(outside, inside))
+
+    carried = len(equation.outvars) - stacked(equation.outvars, body.outvars)
+    return len(equation.invars) - carried - stacked(equation.invars, body.invars), carried
 
 
 def without_prints(jaxpr: Jaxpr) -> Jaxpr:

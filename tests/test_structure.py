@@ -24,6 +24,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["tasks"],
     ["analysis"],
     ["estimators"],
+    ["programs"],
     ["gradients"],
     ["model", "cells", "flax_cells", "baseline"],
     ["named"],

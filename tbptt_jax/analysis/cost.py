@@ -15,7 +15,7 @@ from jaxtyping import Array
 
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.gradients.cuts.transposed import linear_p
-from tbptt_jax.jax_internals import ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun, jaxprs_in_params
+from tbptt_jax.jax_internals import ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun, jaxprs_in_params, scan_parts
 from tbptt_jax.model import Batch, Model, Params
 
 # they move numbers, or draw them; every other primitive counts one operation for each number that it puts out
@@ -118,10 +118,7 @@ def scan(equation: Any, inputs: Any):
     """All turns of a scan are alike, unless there is a loop in it whose turns depend on data."""
     params = equation.params
     body, length = params["jaxpr"], params["length"]
-    # what is stacked has one axis more outside the body than inside; JAX's own names for the counts change
-    stacked = stacked_count(equation.invars, body.jaxpr.invars)
-    carried = len(equation.outvars) - stacked_count(equation.outvars, body.jaxpr.outvars)
-    fixed = len(equation.invars) - carried - stacked
+    fixed, carried = scan_parts(equation)
     results = equation.primitive.bind(*inputs, **params)
     flops = depth = 0
     state, first = inputs[fixed : fixed + carried], True
@@ -134,10 +131,6 @@ def scan(equation: Any, inputs: Any):
         first = False
         flops, depth = flops + turn_flops, depth + max(1, turn_depth)
     return results, flops, depth
-
-
-def stacked_count(outside: Any, inside: Any) -> int:
-    return sum(len(a.aval.shape) > len(b.aval.shape) for a, b in zip(outside, inside))
 
 
 def while_loop(params: Params, inputs: Any):

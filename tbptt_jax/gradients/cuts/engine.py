@@ -22,7 +22,7 @@ from jaxtyping import PyTree
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, zeros_like
 from tbptt_jax.gradients.cuts.linearize import Pullbacks, Pushes
 from tbptt_jax.gradients.cuts.transposed import linear
-from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.gradients.leaves import floats, is_float, with_floats
 from tbptt_jax.jax_internals import ClosedJaxpr, jaxpr_as_fun, without_prints
 
 STRETCH = 32
@@ -73,7 +73,7 @@ def run(
         consts, init, xs, cut = primals
         # through `run` again, so that a derivative of the derivative is cut in the same places
         final, (states, ys) = run(steps.remembering(), length, unroll, consts, init, xs, cut)
-        linear_map = CutMap(steps.again, [floats(part) for part in tangents[:3]])
+        linear_map = CutMap(steps.again, [tangents_of_floats(*part) for part in zip(primals[:3], tangents[:3])])
         moved = linear(linear_map.push, linear_map.pull, (consts, states, xs, cut), linear_map.moving)
         return (final, ys), tuple(map(tangent_of, (final, ys), moved))
 
@@ -136,6 +136,11 @@ class CutMap:
         (init_bar, consts_bar), xs_bar = in_stretches(stretch, start, parts, size)
         bars = (consts_bar, init_bar, xs_bar)
         return [[bar for bar, still in zip(*both) if not still] for both in zip(bars, self.still)]
+
+
+def tangents_of_floats(tree: PyTree, tangents: PyTree) -> list:
+    """The tangents of the floating-point leaves of a tree."""
+    return [t for leaf, t in zip(jax.tree.leaves(tree), jax.tree.leaves(tangents), strict=True) if is_float(leaf)]
 
 
 def filled(still: list[bool], likes: list, moving: list) -> list:

@@ -5,6 +5,9 @@ from typing import Any
 from jaxtyping import Array
 
 
-def scale(leaf: Any, gate: Array):
-    """A leaf `[...]` times a gate `[]`, or a leaf `[B, ...]` times a gate `[B]`."""
-    return leaf * gate.astype(leaf.dtype).reshape(gate.shape + (1,) * (leaf.ndim - gate.ndim))
+def scale(leaf: Any, gate: Array, axis: int = 0) -> Any:
+    """A leaf times a gate `[]`, or a leaf with B along an axis times a gate `[B]`."""
+    shape = [1] * leaf.ndim
+    if gate.ndim:
+        shape[axis] = gate.shape[0]
+    return leaf * gate.astype(leaf.dtype).reshape(shape)

@@ -28,21 +28,34 @@ from tbptt_jax.gradients.cuts.linearize import Pullbacks, Pushes
 from tbptt_jax.jax_internals import varying_axes
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["gates"], meta_fields=[])
+class SharedCut:
+    """A cut that is the same for all sequences."""
+
+    def along(self, axis: int) -> "Cut":
+        """The same for a state in which the sequences lie along this axis."""
+        return self  # type: ignore[return-value]
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["gates"], meta_fields=["axis"])
 @dataclass(frozen=True)
 class Gates:
-    """A factor on the credit that each step passes back: `[T]`, or `[T, B]` over the leading axis of the state.
+    """A factor on the credit that each step passes back: `[T]`, or `[T, B]` over an axis of the state.
 
     None is a gate of 1 everywhere: full backpropagation.
     """
 
     gates: Any
+    axis: int = 0
+
+    def along(self, axis: int) -> "Gates":
+        """The same for a state in which the sequences lie along this axis."""
+        return Gates(self.gates, axis)
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         def back(credit, step):
             saved, y_bar, gate = step
             passed = pullbacks.step(saved, credit, y_bar)
-            return passed if gate is None else [scale(c, gate) for c in passed], credit
+            return passed if gate is None else [scale(c, gate, self.axis) for c in passed], credit
 
         steps = (pullbacks.saved, ys_bar, self.gates)
         initial, credits = lax.scan(back, final_bar, steps, pullbacks.length, reverse=True)
@@ -53,7 +66,7 @@ class Gates:
 
         def forth(moved, step):
             saved, own, y_dot, gate = step
-            moved = moved if gate is None else [scale(m, gate) for m in moved]
+            moved = moved if gate is None else [scale(m, gate, self.axis) for m in moved]
             passed, seen = pushes.step(saved, moved)
             return add(passed, own), add(seen, y_dot)
 
@@ -62,7 +75,7 @@ class Gates:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["offset"], meta_fields=["depth", "stride", "whole"])
 @dataclass(frozen=True)
-class Blocks:
+class Blocks(SharedCut):
     """The losses in blocks of `stride` steps, each block's credit carried back through `depth` steps, at most.
 
     Blocks end at the steps offset + stride, offset + 2·stride, ...; one that ends at `offset` itself comes first where
@@ -123,7 +136,7 @@ class Blocks:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["tau", "weights"], meta_fields=[])
 @dataclass(frozen=True)
-class Lags:
+class Lags(SharedCut):
     """Every loss sees the lags 0..tau−1 and no more. A tau that is traced serves every tau with one compilation.
 
     `weights` `[T]`, if given, are factors on the lags; the first is 1.

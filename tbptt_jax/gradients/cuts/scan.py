@@ -25,13 +25,15 @@ def scan(
     truncation: Any = None,
     key: Array | None = None,
     gates: Any = None,
+    batch_axis: int | None = None,
 ):
     """`jax.lax.scan(f, init, xs, length, reverse, unroll)` with a backward pass that can be cut.
 
     `truncation` is a truncating estimator such as `Segment(16)`, `Window(8)` or `Randomized(0.9)`; one that draws at
     random needs a `key`. Or `gates`, floats `[T]` or `[T, B]` (B the leading axis of every floating-point leaf of the
     state): the factor on the credit that the step reading xs[t] passes to the state before it. A truncation treats the
-    state as one sequence; `vmap` over sequences, each with its key, cuts each of them on its own.
+    state as one sequence, unless `batch_axis` says along which axis of all its leaves sequences lie side by side: then
+    gates are drawn for each of them. One draw for a whole batch has more variance.
 
     The values are those of `lax.scan`, and so are the gradients where neither is given. With a cut it has derivatives
     of every order, in both modes: of one and the same cut linear map.
@@ -46,16 +48,42 @@ def scan(
     if steps == 0 or not floats(final):  # nothing that credit could flow through
         return lax.scan(f, init, xs, length, reverse, unroll)
     init = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), init, final)
-    cut = truncation_cut(truncation, key, steps) if gates is None else Gates(checked_gates(gates, steps, init, reverse))
+    if gates is None:
+        cut = truncation_cut(truncation, key, steps, init, batch_axis)
+    else:
+        cut = Gates(checked_gates(gates, steps, init, reverse))
+    return scan_with_cut(f, init, xs, steps, reverse, unroll, cut=cut)
+
+
+def scan_with_cut(
+    f: Callable, init: PyTree, xs: PyTree, length: int, reverse: bool = False, unroll: Any = 1, *, cut: Cut
+) -> tuple[PyTree, PyTree]:
+    """A scan with a cut, in the order in which the steps run, for arguments that are known to fit."""
     xs = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), xs) if reverse else xs
-    final, ys = cut_scan(f, init, xs, cut, steps, unroll)
+    final, ys = cut_scan(f, init, xs, cut, length, unroll)
     return final, jax.tree.map(lambda leaf: jnp.flip(leaf, 0), ys) if reverse else ys
 
 
-def truncation_cut(truncation: Any, key: Array | None, steps: int) -> Cut:
+def truncation_cut(truncation: Any, key: Array | None, steps: int, state: PyTree, batch_axis: int | None) -> Cut:
+    """The cut of one loop, by an estimator that cuts."""
     if not isinstance(truncation, Truncates):
-        raise UserError(f"truncation: an estimator that cuts, such as Segment(16), is needed, got {truncation}")
-    return truncation.cut(key, steps, None)
+        raise UserError(
+            "truncation: an estimator that cuts, such as Segment(16), Window(8), Randomized(0.9) or ARTBP(16), is "
+            f"needed, got {truncation}"
+        )
+    if batch_axis is None:
+        return truncation.cut(key, steps, None)
+    return truncation.cut(key, steps, batch_size_of(state, batch_axis)).along(batch_axis)
+
+
+def batch_size_of(state: PyTree, axis: int) -> int:
+    """How many sequences lie along an axis of every floating-point leaf."""
+    shapes = [leaf.shape for leaf in floats(state)]
+    sizes = {shape[axis] if -len(shape) <= axis < len(shape) else None for shape in shapes}
+    if len(sizes) != 1 or None in sizes:
+        found = [list(shape) for shape in shapes]
+        raise UserError(f"batch_axis: one size along axis {axis} is needed of all that is carried, got shapes {found}")
+    return sizes.pop()  # type: ignore[return-value]
 
 
 def checked_gates(gates: Any, steps: Any, init: PyTree, reverse: bool):

@@ -1,0 +1,399 @@
+"""`tb.truncate` on programs that know nothing of it: values to the bit, gradients as cut by hand in the user's code."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import tbptt_jax as tb
+from tbptt_jax.gradients.cuts.definition import scan_by_definition
+from tbptt_jax.gradients.cuts.kinds import Gates, Truncates
+from tests.problems import distance
+
+T, B, H = 6, 3, 4
+KEYS = jax.random.split(jax.random.key(0), 4)
+PARAMS = {"w": jax.random.normal(KEYS[0], (H, H)), "u": 0.3 * jax.random.normal(KEYS[3], (H,))}
+XS = jax.random.normal(KEYS[1], (T, B, H))
+GATES = 2 * jax.random.uniform(KEYS[2], (T,))
+
+
+@dataclass(frozen=True)
+class Given(Truncates):
+    """Fixed gates."""
+
+    gates: Any
+
+    def cut(self, key, length, batch_size):
+        return Gates(self.gates)
+
+
+def step(p, h, x):
+    h = jnp.tanh(h @ p["w"].T + x * p["u"])
+    return h, h
+
+
+def one(scan):
+    return lambda p: jnp.sum(jnp.sin(3 * scan(partial(step, p), jnp.ones((B, H)), XS)[1])) + jnp.sum(p["w"] ** 2)
+
+
+def two_in_a_row(scan):
+    def f(p):
+        _, hs = scan(partial(step, p), jnp.zeros((B, H)), XS)
+        (_, c), _ = scan(lambda s, h: ((jnp.tanh(s[0] * p["u"] + h), s[1] + jnp.sum(s[0])), None), (hs[0], 0.0), hs)
+        return c
+
+    return f
+
+
+def in_jit(scan):
+    return lambda p: jax.jit(lambda p: jax.jit(one(scan))(p) * 2)(p)
+
+
+def in_remat(scan):
+    return lambda p: jax.checkpoint(one(scan), policy=jax.checkpoint_policies.dots_saveable)(p)
+
+
+def in_cond(scan):
+    return lambda p: lax.cond(p["u"][0] > -10, one(scan), lambda p: jnp.sum(p["w"]), p)
+
+
+def in_switch(scan):
+    return lambda p: lax.switch(jnp.argmax(p["u"][:2]) * 0 + 1, [two_in_a_row(scan), one(scan)], p)
+
+
+def over_a_batch(scan):
+    def f(p):
+        return jnp.sum(jax.vmap(lambda x: scan(partial(step, p), jnp.ones(H), x)[0], in_axes=1)(XS) ** 2)
+
+    return f
+
+
+def around_a_scan(scan):
+    """Outermost; the scan in its body is whole."""
+
+    def f(p):
+        def outer(h, x):
+            h, ys = lax.scan(partial(step, p), h, jnp.stack([x, 2 * x]))
+            return h, jnp.sum(ys)
+
+        return jnp.sum(scan(outer, jnp.ones((B, H)), XS)[1])
+
+    return f
+
+
+def within_a_map(scan):
+    return lambda p: jnp.sum(lax.map(lambda c: one(scan)(jax.tree.map(lambda a: a * c, p)), jnp.asarray([0.5, 1.0])))
+
+
+def in_reverse(scan):
+    return lambda p: jnp.sum(scan(partial(step, p), jnp.ones((B, H)), XS, reverse=True)[1] ** 2)
+
+
+def unrolled(scan):
+    return lambda p: jnp.sum(scan(partial(step, p), jnp.ones((B, H)), XS, unroll=2)[1] ** 2)
+
+
+def carrying_all_sorts(scan):
+    def f(p):
+        def body(state, x):
+            key, noise = jax.random.split(state["key"])
+            h = step(p, state["h"], x)[0] + 0.1 * jax.random.normal(noise, (B, H))
+            return {"key": key, "h": h, "count": state["count"] + 1, "late": state["count"] > 2}, h * state["count"]
+
+        start = {"key": jax.random.key(0), "h": jnp.ones((B, H)), "count": jnp.array(0), "late": jnp.array(False)}
+        return jnp.sum(scan(body, start, XS)[1])
+
+    return f
+
+
+def a_branch_and_a_remat_in_the_step(scan):
+    def f(p):
+        def body(h, x):
+            h = jax.checkpoint(lambda h: step(p, h, x)[0])(h)
+            return lax.cond(jnp.sum(h) > 0, lambda h: h * p["u"], lambda h: h, h), jnp.sum(h**2)
+
+        return jnp.sum(scan(body, jnp.ones((B, H)), XS)[1])
+
+    return f
+
+
+def masked_lengths(scan):
+    def f(p):
+        lengths = jnp.asarray([6, 4, 2])
+
+        def body(h, now):
+            t, x = now
+            new = jnp.where((t < lengths)[:, None], step(p, h, x)[0], h)
+            return new, jnp.sum(jnp.where((t < lengths)[:, None], new, 0) ** 2)
+
+        return jnp.sum(scan(body, jnp.ones((B, H)), (jnp.arange(T), XS))[1])
+
+    return f
+
+
+def with_a_custom_derivative_beside(scan):
+    return lambda p: one(scan)(p) + jnp.sum(jax.nn.relu(p["w"])) + jax.scipy.special.logsumexp(p["u"])
+
+
+def a_state_that_is_learned(scan):
+    return lambda p: jnp.sum(scan(partial(step, p), p["u"] * jnp.ones((B, H)), XS)[0] ** 2)
+
+
+def no_inputs(scan):
+    return lambda p: jnp.sum(scan(lambda h, _: step(p, h, 1.0), jnp.ones((B, H)), None, length=T)[1] ** 2)
+
+
+def half_precision(scan):
+    """bfloat16 weights and state, a float32 loss."""
+
+    def f(p):
+        low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), p)
+        hs = scan(partial(step, low), jnp.ones((B, H), jnp.bfloat16), XS.astype(jnp.bfloat16))[1]
+        return jnp.sum(hs.astype(jnp.float32) ** 2)
+
+    return f
+
+
+PROGRAMS = [
+    *(one, two_in_a_row, in_jit, in_remat, in_cond, in_switch, over_a_batch, around_a_scan, within_a_map, in_reverse),
+    *(unrolled, carrying_all_sorts, a_branch_and_a_remat_in_the_step, masked_lengths, with_a_custom_derivative_beside),
+    *(a_state_that_is_learned, no_inputs, half_precision),
+]
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+def test_values_are_the_same_to_the_bit_and_gradients_as_cut_by_hand(program):
+    """Full is the program's own gradient; segments and fixed gates are `stop_gradient` in the user's code; windows and
+    overlapping blocks are those of a scan that the user cuts. In one compiled program, since each of them is small."""
+    f, flip = program(lax.scan), -1 if program is in_reverse else 1  # by hand, gates lie as the inputs do
+    cases, first = {"full": (tb.Full(), f)}, program is one
+    gated = {"gates": Given(GATES), **({"segment": tb.Segment(2), "offset": tb.Segment(4, 1)} if first else {})}
+    for name, truncation in gated.items():
+        gates = truncation.gates if isinstance(truncation, Given) else truncation.gates(None, T, 1)[:, 0]
+        cases[name] = truncation, program(partial(scan_by_definition, gates=gates[::flip]))
+    for name, truncation in {"window": tb.Window(2), **({"blocks": tb.Buffered(4, 2)} if first else {})}.items():
+        cases[name] = truncation, program(partial(tb.scan, truncation=truncation))
+
+    @jax.jit
+    def all_of_them(p):
+        cut = {name: jax.value_and_grad(tb.truncate(f, truncation))(p) for name, (truncation, _) in cases.items()}
+        by_hand = {name: jax.value_and_grad(other)(p) for name, (_, other) in cases.items()}
+        return cut, by_hand
+
+    cut, by_hand = all_of_them(PARAMS)
+    tolerance = 0.2 if program is half_precision else 1e-11
+    for name in cases:
+        assert cut[name][0] == by_hand["full"][0], name
+        assert distance(cut[name][1], by_hand[name][1]) < tolerance, name
+
+
+def test_the_mean_over_all_patterns_of_random_gates_is_the_gradient():
+    """keep 0.7, all 2^5 patterns; and the gates that a key draws are those of a scan with that key."""
+    f, keep = one(lax.scan), 0.7
+    patterns = np.array([[1.0, *kept] for kept in product((0, 1), repeat=T - 1)])
+    chances = np.prod(np.where(patterns[:, 1:] > 0, keep, 1 - keep), axis=1)
+    gates = jnp.asarray(np.concatenate([patterns[:, :1], patterns[:, 1:] / keep], axis=1))
+    grads = jax.jit(jax.vmap(lambda gates: jax.grad(tb.truncate(f, Given(gates)))(PARAMS)))(gates)
+    mean = jax.tree.map(lambda leaf: jnp.tensordot(jnp.asarray(chances), leaf, 1), grads)
+    assert distance(mean, jax.grad(f)(PARAMS)) < 1e-12
+
+    key = jax.random.key(7)
+    drawn = jax.jit(lambda key: jax.grad(tb.truncate(f, tb.Randomized(keep), key=key))(PARAMS))(key)
+    gates = tb.Randomized(keep).gates(jax.random.fold_in(key, 0), T, 1)[:, 0]
+    assert distance(drawn, jax.grad(one(partial(scan_by_definition, gates=gates)))(PARAMS)) < 1e-12
+
+
+def test_loops_have_keys_of_their_own_and_sequences_gates_of_their_own():
+    key, est = jax.random.key(1), tb.Randomized(0.6)
+    first, second = (est.gates(jax.random.fold_in(key, i), T, B) for i in (0, 1))
+    assert not jnp.array_equal(first, second)
+    scans = iter([partial(scan_by_definition, gates=first), partial(scan_by_definition, gates=second)])
+    both = lambda f, init, xs: next(scans)(f, init, xs)  # noqa: E731
+
+    def stacked(scan):
+        def f(p):
+            _, hs = scan(partial(step, p), jnp.zeros((B, H)), XS)
+            return jnp.sum(scan(partial(step, p), hs[0], hs)[1] ** 2)
+
+        return f
+
+    by_hand = jax.grad(stacked(both))(PARAMS)
+    ours = jax.grad(tb.truncate(stacked(lax.scan), est, key=key, batch_axis=0))(PARAMS)
+    assert distance(ours, by_hand) < 1e-12
+    turned = lambda p: jnp.sum(lax.scan(lambda h, x: (step(p, h.T, x)[0].T,) * 2, jnp.zeros((H, B)), XS)[1] ** 2)  # noqa: E731
+    straight = lambda p: jnp.sum(lax.scan(partial(step, p), jnp.zeros((B, H)), XS)[1] ** 2)  # noqa: E731
+    along = [tb.truncate(f, est, key=key, batch_axis=axis) for f, axis in ((straight, 0), (turned, 1), (turned, -1))]
+    grads = [jax.grad(f)(PARAMS) for f in along]
+    assert distance(grads[0], grads[1]) < 1e-12 and distance(grads[0], grads[2]) < 1e-12
+    with pytest.raises(tb.UserError, match=r"batch_axis: one size along axis 5 is needed .* got shapes \[\[3, 4\]\]"):
+        tb.truncate(straight, est, key=key, batch_axis=5)(PARAMS)
+
+
+def test_scans_lists_what_there_is():
+    def f(p):
+        with jax.named_scope("encoder"):
+            a = in_jit(lax.scan)(p)
+        b = around_a_scan(lax.scan)(p)
+        c = lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * 2), (0, a))[1]
+        return a + b + c + lax.fori_loop(0, 5, lambda i, n: n + i, 0)
+
+    found = tb.scans(f)(PARAMS)
+    assert [(loop.kind, loop.length, loop.outermost) for loop in found] == [
+        ("scan", 6, True),
+        ("scan", 6, True),
+        ("scan", 2, False),
+        ("while", None, True),
+        ("scan", 5, True),
+    ]
+    assert found[0].carry == ("float64[3,4]",) and "encoder" in found[0].scope and not found[1].scope
+    assert "test_truncate.py:" in found[0].source and not found[4].carries_floats
+    table = str(found)
+    assert "cannot be cut: how often it turns depends on data" in table and "test_truncate.py" in table
+    assert str(tb.scans(lambda x: x)(1.0)) == "there are no loops"
+
+
+def test_where_chooses():
+    f = two_in_a_row(lax.scan)
+    first, second = tb.scans(f)(PARAMS)
+    by_place = [jax.grad(tb.truncate(f, tb.Segment(2), where=loop.source))(PARAMS) for loop in (first, second)]
+    by_number = [
+        jax.grad(tb.truncate(f, tb.Segment(2), where=lambda loop, i=i: loop.number == i))(PARAMS) for i in (0, 1)
+    ]
+    assert distance(by_place, by_number) < 1e-13 and distance(*by_number) > 1e-3
+    assert distance(jax.grad(tb.truncate(f, tb.Segment(2), where=T))(PARAMS), by_number[0]) > 1e-3  # both
+    inner = tb.truncate(around_a_scan(lax.scan), tb.Segment(1), where=2)
+    gates = jnp.asarray([1.0, 0.0])  # the initial state is what the outer scan carries
+
+    def by_hand(p):
+        def outer(h, x):
+            h, ys = scan_by_definition(partial(step, p), h, jnp.stack([x, 2 * x]), gates=gates)
+            return h, jnp.sum(ys)
+
+        return jnp.sum(lax.scan(outer, jnp.ones((B, H)), XS)[1])
+
+    assert distance(jax.grad(inner)(PARAMS), jax.grad(by_hand)(PARAMS)) < 1e-12
+
+
+def test_arguments_and_results_of_all_kinds():
+    def f(p, xs, *, scale, kind, extra=None):
+        _, hs = lax.scan(partial(step, p), jnp.ones((B, H)), xs)
+        return scale * jnp.sum(hs**2), {"kind": kind, "steps": len(xs), "argmax": jnp.argmax(hs), "none": None}
+
+    cut = tb.truncate(f, tb.Segment(2))
+    value, aux = cut(PARAMS, XS, scale=2, kind="a text")
+    assert (value, aux) == f(PARAMS, XS, scale=2, kind="a text")
+    (_, aux), grads = jax.value_and_grad(cut, has_aux=True)(PARAMS, XS, scale=2.0, kind=print)
+    assert aux["kind"] is print and aux["steps"] == T
+    donated = jax.jit(jax.grad(cut, has_aux=True), static_argnames="kind", donate_argnums=1)
+    with pytest.raises(TypeError):
+        donated(PARAMS, XS + 0, scale=2.0, kind="a text")  # jit cannot return a text, truncated or not
+    jitted = jax.jit(lambda p, xs: jax.grad(lambda p: cut(p, xs, scale=2.0, kind="b")[0])(p), donate_argnums=1)
+    assert distance(jitted(PARAMS, XS + 0), grads) < 1e-12
+    whole = tb.truncate(
+        lambda n: lax.scan(lambda h, _: (h * 0.5, None), 1.0 * n, None, length=3)[0].astype(int), tb.Full()
+    )
+    assert whole(8) == 1
+
+
+def hidden_in_a_rule(p):
+    @jax.custom_vjp
+    def f(p):
+        return one(lax.scan)(p)
+
+    f.defvjp(lambda p: (f(p), p), lambda p, g: (jax.tree.map(lambda a: g * a, p),))
+    return f(p)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: tb.truncate(lambda p: jnp.sum(p["w"]), tb.Full())(PARAMS), "matches no loop .*\nthere are no loops"),
+        (
+            lambda: tb.truncate(one(lax.scan), tb.Full(), where=99)(PARAMS),
+            r"where=99 matches no loop of the program",
+        ),
+        (lambda: tb.truncate(one(lax.scan), tb.Full(), where=1.5)(PARAMS), "where must be a length, a text or a func"),
+        (lambda: tb.truncate(one(lax.scan), tb.RTRL())(PARAMS), "an estimator that cuts, .* is needed, got rtrl"),
+        (lambda: tb.truncate(one(lax.scan), tb.PES())(PARAMS), "an estimator that cuts, .* is needed, got pes"),
+        (lambda: tb.truncate(one(lax.scan), tb.Segment)(PARAMS), "an estimator that cuts"),
+        (lambda: tb.truncate(one(lax.scan), tb.Randomized(0.5))(PARAMS), "draws at random: pass key="),
+        (lambda: tb.truncate(PARAMS, tb.Segment(2)), "a function is needed"),
+        (
+            lambda: tb.truncate(hidden_in_a_rule, tb.Full())(PARAMS),
+            "custom_vjp_call, which has a derivative of",
+        ),
+        (
+            lambda: tb.truncate(
+                lambda x: lax.while_loop(lambda s: s < 3, lambda s: s * 2, x), tb.Full(), where=lambda loop: True
+            )(1.0),
+            "loop 0 cannot be cut: how often it turns depends on data",
+        ),
+        (
+            lambda: tb.truncate(lambda n: lax.fori_loop(0, 5, lambda i, n: n + i, n), tb.Full(), where=5)(1),
+            "it carries no floating-point numbers",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said(make, words):
+    with pytest.raises(tb.UserError, match=words):
+        make()
+
+
+def test_under_transformations():
+    """vmap over parameters and keys, forward mode, second derivatives."""
+    f = tb.truncate(one(lax.scan), tb.Segment(2))
+    stacked = jax.tree.map(lambda a: jnp.stack([a, 2 * a]), PARAMS)
+    together = jax.vmap(jax.grad(f))(stacked)
+    for i in range(2):
+        alone = jax.grad(f)(jax.tree.map(lambda a, i=i: a[i], stacked))
+        assert distance(jax.tree.map(lambda a, i=i: a[i], together), alone) < 1e-12
+    gates = tb.Segment(2).gates(None, T, 1)[:, 0]
+    by_hand = one(partial(scan_by_definition, gates=gates))
+    hessian, direction = jax.hessian(by_hand)(PARAMS), jax.tree.map(jnp.ones_like, PARAMS)
+    moved = [jax.jvp(g, (PARAMS,), (direction,))[1] for g in (f, by_hand)]
+    assert abs(moved[0] - moved[1]) < 1e-10
+    assert distance(jax.hessian(f)(PARAMS), hessian) < 1e-10
+    keys = jax.random.split(jax.random.key(0), 3)
+    noisy = lambda key: jax.grad(tb.truncate(one(lax.scan), tb.ARTBP(2.0), key=key))(PARAMS)  # noqa: E731
+    assert distance(jax.tree.map(lambda a: a[1], jax.vmap(noisy)(keys)), noisy(keys[1])) < 1e-12
+
+
+SHARDED = """
+import jax, jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec as P
+import tbptt_jax as tb
+jax.config.update("jax_enable_x64", True)
+mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+w, xs = jax.random.normal(jax.random.key(0), (3, 3)), jax.random.normal(jax.random.key(1), (6, 8, 3))
+
+def local(w, xs):
+    start = jnp.ones(xs.shape[1:]) + 0 * xs[0]
+    return lax.scan(lambda h, x: (jnp.tanh(h @ w + x),) * 2, start, xs)[1]
+
+def whole(w):
+    return jnp.sum(local(w, xs) ** 2)
+
+def spread(w):
+    mapped = jax.shard_map(local, mesh=mesh, in_specs=(P(), P(None, "data")), out_specs=P(None, "data"))
+    return jnp.sum(mapped(w, xs) ** 2)
+
+for est in (tb.Full(), tb.Segment(2), tb.Window(3)):
+    alone, together = (jax.jit(jax.grad(tb.truncate(f, est)))(w) for f in (whole, spread))
+    assert float(jnp.max(jnp.abs(alone - together))) < 1e-10, est
+"""
+
+
+def test_a_scan_inside_a_shard_map_is_cut():
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
