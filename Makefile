@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test soak lint wheel setup clean
+.PHONY: demo test test-ecosystem soak lint wheel setup clean
 
 demo: setup
 	$(BIN)/tbptt run bias_variance --scale smoke --results results/smoke
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# What is tested against packages that few have installed: Equinox.
+test-ecosystem: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ecosystem]'
+	$(BIN)/python -m pytest tests/examples tests/programs -n 2
 
 # Processes that are killed, again and again: minutes, and no part of `make test`.
 soak: setup

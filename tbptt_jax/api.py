@@ -12,10 +12,12 @@ from tbptt_jax.errors import UserError as UserError
 from tbptt_jax.estimators import *  # noqa: F403
 from tbptt_jax.gradients.cuts.scan import scan as scan
 from tbptt_jax.lab.store import load_results as load_results
-from tbptt_jax.model import Batch as Batch
-from tbptt_jax.model import Model as Model
-from tbptt_jax.model import loss as loss
-from tbptt_jax.model import rnn as rnn
+from tbptt_jax.models import Batch as Batch
+from tbptt_jax.models import Model as Model
+from tbptt_jax.models import loss as loss
+from tbptt_jax.models import model as model
+from tbptt_jax.models import rnn as rnn
+from tbptt_jax.plots.bias import plot_bias as plot_bias
 from tbptt_jax.programs.loops import scans as scans
 from tbptt_jax.programs.truncate import truncate as truncate
 from tbptt_jax.tasks import *  # noqa: F403

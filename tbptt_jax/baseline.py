@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from tbptt_jax.model import Model, Params, softmax_loss
+from tbptt_jax.models import Model, Params, softmax_loss
 
 
 @dataclass(frozen=True)

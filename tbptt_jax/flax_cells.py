@@ -10,6 +10,7 @@ the carry's leaves: `position` says which. Where it is none of them, the output 
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +20,6 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.cells import Cell
 from tbptt_jax.errors import UserError
-from tbptt_jax.model import Params
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class FlaxCell(Cell):
     @abstractmethod
     def apply(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]: ...
 
-    def initial_state(self, params: Params, batch_size: int):
+    def initial_state(self, params: Any, batch_size: int):
         carry = self.start(params, batch_size)
         if self.position is not None:
             return carry
         return carry, jnp.zeros((batch_size, self.hidden), jax.tree.leaves(params)[0].dtype)
 
-    def step(self, params: Params, state: PyTree, x: PyTree):
+    def step(self, params: Any, state: PyTree, x: PyTree):
         if self.position is not None:
             return self.apply(params, state, x)[0]
         return self.apply(params, state[0], x)
@@ -58,10 +58,10 @@ class LinenCell(FlaxCell):
     def init(self, key: Array):
         return self.module.init(key, self.start({}, 1), jnp.zeros((1, self.inputs)))
 
-    def start(self, params: Params, batch_size: int):
+    def start(self, params: Any, batch_size: int):
         return self.module.initialize_carry(jax.random.key(0), (batch_size, self.inputs))
 
-    def apply(self, params: Params, carry: PyTree, x: PyTree):
+    def apply(self, params: Any, carry: PyTree, x: PyTree):
         return self.module.apply(params, carry, x)
 
 
@@ -72,27 +72,37 @@ class NNXCell(FlaxCell):
 
     def build(self, key: Array):
         return (
-            self.source(self.inputs, self.hidden, rngs=nnx.Rngs(key)) if isinstance(self.source, type) else self.source
+            self.source
+            if isinstance(self.source, nnx.Module)
+            else self.source(self.inputs, self.hidden, rngs=nnx.Rngs(key))
         )
 
     def init(self, key: Array):
         return nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param, ...)[1])
 
-    def module(self, params: Params):
+    def module(self, params: Any):
         return nnx.merge(self.graph, nnx.State(params))
 
-    def start(self, params: Params, batch_size: int):
+    def start(self, params: Any, batch_size: int):
         return self.module(params).initialize_carry((batch_size, self.inputs), nnx.Rngs(0))
 
-    def apply(self, params: Params, carry: PyTree, x: PyTree):
+    def apply(self, params: Any, carry: PyTree, x: PyTree):
         return self.module(params)(carry, x)
 
 
 def wrap_flax_cell(cell: Any, inputs: int, hidden: int) -> Cell:
-    """The cell that a flax module is."""
+    """The cell that a flax module is: a cell, an RNN of one, or a `functools.partial` of an nnx class."""
+    if isinstance(cell, linen.RNN | nnx.RNN):
+        if cell.reverse or not isinstance(cell.cell, linen.RNNCellBase | nnx.RNNCellBase):
+            raise UserError(
+                f"cell: an RNN that runs forward over one cell is needed, got {type(cell).__name__}; or cut the loss "
+                "that calls it: tb.truncate(loss, Segment(16))"
+            )
+        cell = cell.cell
     if isinstance(cell, linen.Module):
         return locate_output(LinenCell(inputs, hidden, None, cell))
-    if isinstance(cell, nnx.Module) or (isinstance(cell, type) and issubclass(cell, nnx.Module)):
+    kind = cell.func if isinstance(cell, partial) else cell
+    if isinstance(kind, nnx.Module) or (isinstance(kind, type) and issubclass(kind, nnx.Module)):
         plain = NNXCell(inputs, hidden, None, cell)
         graph, _ = nnx.split(nnx.eval_shape(plain.build, jax.random.key(0)))
         return locate_output(replace(plain, graph=graph))

@@ -22,7 +22,10 @@ def network(length, hidden=64):
     return model, model.init(jax.random.key(1)), tb.Batch(jax.nn.one_hot(symbols, 4), symbols)
 
 def temporary(est, length):
-    return tb.cost(est, *network(length)).temporary_bytes
+    model, params, batch = network(length)
+    start = model.initial_state(params, 2)
+    program = jax.jit(lambda params: est(model, params, start, batch, None)[0])
+    return program.lower(params).compile().memory_analysis().temp_size_in_bytes
 
 def by_definition(model, params, batch, gates):
     def loss(params):

@@ -1,6 +1,7 @@
 """Models, cells and losses; the linear model against the chapter's closed forms, in NumPy."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -166,6 +167,45 @@ def test_nnx_cells_run_unchanged_as_class_and_as_instance(kind):
         params = model.cell.init(jax.random.key(5))
         state = model.cell.step(params, model.cell.initial_state(params, BATCH), x)
         assert distance(state, carry) < 1e-6 and distance(model.cell.output(state), output) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        nnx.RNN(nnx.LSTMCell(INPUTS, HIDDEN, rngs=nnx.Rngs(0))),
+        linen.RNN(linen.GRUCell(HIDDEN)),
+        partial(nnx.GRUCell, param_dtype=jnp.float32),
+    ],
+    ids=["nnx.RNN", "linen.RNN", "partial"],
+)
+def test_what_holds_a_flax_cell_is_taken_for_it(source):
+    model, (_, _, batch) = tb.rnn(source, INPUTS, HIDDEN, OUTPUTS, "squared"), problem("tanh")
+    params, batch = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (model.init(jax.random.key(0)), batch))
+    exact = jax.grad(tb.loss, 1)(model, params, batch)
+    assert distance(tb.gradient(tb.Full(), model, params, batch), exact) < 1e-5
+    with pytest.raises(tb.UserError, match=r"an RNN that runs forward over one cell is needed, .* or cut the loss"):
+        tb.rnn(linen.RNN(linen.GRUCell(HIDDEN), reverse=True), INPUTS, HIDDEN, OUTPUTS)
+
+
+def test_a_users_own_cell_is_taken_as_class_and_as_instance():
+    """Weights of its own, by `Cell`; drawn with a radius, by `Layer`."""
+
+    @dataclass(frozen=True)
+    class Leaky(tb.SummedLayer):
+        name = "leaky"
+
+        def activate(self, state, summed):
+            return 0.9 * state + 0.1 * jnp.tanh(summed)
+
+    by_class = tb.rnn(Leaky, INPUTS, HIDDEN, OUTPUTS, radius=0.5)
+    assert (
+        by_class.cell == Leaky(INPUTS, HIDDEN, 0.5) == tb.rnn(Leaky(INPUTS, HIDDEN, 0.5), INPUTS, HIDDEN, OUTPUTS).cell
+    )
+    assert abs(spectral_radius(by_class.init(jax.random.key(0))["cell"]["W_hh"]) - 0.5) < 1e-12
+    with pytest.raises(tb.UserError, match=r"inputs, hidden: the cell has \(2, 3\), got \(5, 3\)"):
+        tb.rnn(Leaky(INPUTS, HIDDEN), 5, HIDDEN, OUTPUTS)
+    with pytest.raises(tb.UserError, match=r"radius, orthogonal: .* draws its own weights"):
+        tb.rnn(Leaky(INPUTS, HIDDEN), INPUTS, HIDDEN, OUTPUTS, radius=0.5)
 
 
 def test_a_cell_whose_output_is_not_in_its_carry_keeps_it_in_the_state():

@@ -26,7 +26,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["estimators"],
     ["programs"],
     ["gradients"],
-    ["model", "cells", "flax_cells", "baseline"],
+    ["models", "cells", "flax_cells", "baseline"],
     ["named"],
     ["devices", "errors", "files", "jax_internals", "version"],
 ]

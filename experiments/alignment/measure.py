@@ -12,7 +12,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.estimators.base import warmed_up
 from tbptt_jax.lab.config import Config, choose_estimator
-from tbptt_jax.model import Batch, Model, Params
+from tbptt_jax.models import Batch, Model, Params
 
 WARMUP = 500
 

@@ -11,7 +11,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
-from tbptt_jax.model import Model, Params
+from tbptt_jax.models import Model, Params
 
 SYMBOLS, DELAY, BATCH = 4, 5, 4
 GROUP = ["losses", "radius", "training", "tau"]

@@ -11,7 +11,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
-from tbptt_jax.model import Batch, Model, Params
+from tbptt_jax.models import Batch, Model, Params
 
 SYMBOLS, DELAY, BATCH = 4, 5, 8
 WARMUP = 500  # chunks that an estimator which learns from chunk to chunk has seen before

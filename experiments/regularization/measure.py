@@ -14,7 +14,7 @@ from tbptt_jax.analysis.horizon import credit_norms, decay_rate
 from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.learning import learning_rows
-from tbptt_jax.model import Batch, Params
+from tbptt_jax.models import Batch, Params
 
 RATE = 3e-3
 LENGTH = 64

@@ -10,7 +10,7 @@ import tbptt_jax as tb
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
 from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
-from tbptt_jax.model import Model
+from tbptt_jax.models import Model
 
 TASK = tb.Copy(length=64, batch_size=16, longest=5)
 FIRST, LAST = 8, 40  # the lags over which the decay is fitted

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
+from tbptt_jax.analysis.of_loss import Loss, fitted
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.gradients.cuts.transposed import linear_p
 from tbptt_jax.jax_internals import ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun, jaxprs_in_params, scan_parts
-from tbptt_jax.model import Batch, Model, Params
+from tbptt_jax.models import Batch, Model, Params
 
 # they move numbers, or draw them; every other primitive counts one operation for each number that it puts out
 FREE = {
@@ -40,8 +41,11 @@ class Cost(NamedTuple):
     """Turns of loops that must wait for one another, on the longest path through the program."""
 
 
-def cost(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None = None) -> Cost:
-    """What one chunk costs, the estimator's numbers being constants of the program."""
+def cost(est: Estimator, model: Model | Loss, params: Params, batch: Batch | PyTree, key: Array | None = None) -> Cost:
+    """What one chunk costs, the estimator's numbers being constants of the program.
+
+    `model` is a Model, or a function `loss(params, batch)` of a user's own, whose loops a truncating estimator cuts."""
+    est = fitted(est, model)
     key = jax.random.key(0) if key is None else key
 
     def estimate(params, batch, key):

@@ -2,6 +2,7 @@
 
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
 from tbptt_jax.analysis.moments import expected_gradient, gate_variances, variance
+from tbptt_jax.analysis.of_loss import truncation_bias
 from tbptt_jax.analysis.optimal import optimal_chances, optimal_keeps
 from tbptt_jax.analysis.spectrum import BiasCurve, LagSpectrum, bias_curve, lag_spectrum
 
@@ -17,5 +18,6 @@ __all__ = [
     "linear_credit_norms",
     "optimal_chances",
     "optimal_keeps",
+    "truncation_bias",
     "variance",
 ]

@@ -11,7 +11,7 @@ from tbptt_jax.cells import Linear
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.gradients.leaves import floats, with_floats
-from tbptt_jax.model import RNN, Batch, Model, Params, sequence_shape
+from tbptt_jax.models import RNN, Batch, Model, Params, sequence_shape
 
 
 @partial(jax.jit, static_argnames="model")

@@ -31,7 +31,7 @@ from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.gradients.cuts.lags import Trajectory, trajectory
 from tbptt_jax.gradients.influence.dynamics import Dynamics
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 
 def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch) -> PyTree:

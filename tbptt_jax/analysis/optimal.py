@@ -14,7 +14,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.estimators.optimal import keeps_for
 from tbptt_jax.estimators.telescope import Telescope
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn around its aim
 

@@ -29,10 +29,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 from scipy.special import stdtrit
 
+from tbptt_jax.analysis.of_loss import Loss, exact_gradient, fitted
 from tbptt_jax.devices import over_devices
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, warmed_up
-from tbptt_jax.model import Batch, Model, Params, loss
+from tbptt_jax.models import Batch, Model, Params
 
 GROUPS = 32
 
@@ -57,9 +58,9 @@ class Measurement(NamedTuple):
 
 def measure(
     est: Estimator,
-    model: Model,
+    model: Model | Loss,
     params: Params,
-    batch: Batch,
+    batch: Batch | PyTree,
     key: Array,
     samples: int = 1024,
     *,
@@ -70,6 +71,7 @@ def measure(
 ) -> Measurement:
     """Measure an estimator on one batch of fresh sequences, against the full gradient unless `exact` is another.
 
+    `model` is a Model, or a function `loss(params, batch)` of a user's own, whose loops a truncating estimator cuts.
     `samples` is a multiple of 32, at least 64. An estimator that learns from chunk to chunk has seen the batch `warmup`
     times before. `at_once` samples are vectorised together. Compiled once for all numbers of samples and all numbers of
     the estimator; the groups are spread over the local devices, as many of them as divide 32.
@@ -82,15 +84,11 @@ def measure(
         raise UserError(f"warmup: a whole number of at least 0 is needed, got {warmup!r}")
     if not 0 < level < 1:
         raise UserError(f"level: a number between 0 and 1 is needed, got {level!r}")
+    est = fitted(est, model)
     if exact is None:
-        exact = exact_gradient(model, params, batch)
+        exact = jax.jit(exact_gradient, static_argnums=0)(model, params, batch)
     sums, pilot = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, warmup, at_once)
     return summarize(sums, pilot, ravel_pytree(exact)[0], samples, student_quantile(level))
-
-
-@partial(jax.jit, static_argnums=0)
-def exact_gradient(model: Model, params: Params, batch: Batch):
-    return jax.grad(loss, argnums=1)(model, params, batch)
 
 
 class GroupSums(NamedTuple):
@@ -108,9 +106,9 @@ class GroupSums(NamedTuple):
 @partial(jax.jit, static_argnames=("model", "at_once"))
 def draw_groups(
     est: Estimator,
-    model: Model,
+    model: Any,
     params: Params,
-    batch: Batch,
+    batch: Any,
     key: Array,
     per_group: Any,
     exact: Any,

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.errors import UserError, choose
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.jax_internals import is_traced
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 
 class LagSpectrum(NamedTuple):

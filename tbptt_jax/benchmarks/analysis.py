@@ -16,7 +16,7 @@ from tbptt_jax.benchmarks.timing import alternate, matrix_rate
 from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.estimators.randomized import Randomized
 from tbptt_jax.gradients.cuts.definition import scan_by_definition
-from tbptt_jax.model import Batch, Model, Params, rnn
+from tbptt_jax.models import Batch, Model, Params, rnn
 
 LENGTH, SYMBOLS = 128, 28
 

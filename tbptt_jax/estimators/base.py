@@ -18,7 +18,7 @@ from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.pytree import Whole, register
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
-from tbptt_jax.model import Batch, Model, Params, chunk_loss, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape
 from tbptt_jax.named import Named
 
 Carry = PyTree
@@ -154,7 +154,7 @@ class WindowedEstimator(Truncation):
         return Fixed()
 
 
-def warmed_up(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None, chunks: Whole) -> Carry:
+def warmed_up(est: Estimator, model: Any, params: Params, batch: Any, key: Array | None, chunks: Whole) -> Carry:
     """What an estimator carries that has seen a batch so many times, each time from its start: one that learns how to
     estimate has learned from it, and for any other this is what it carries at first."""
     init_key, key = (None, None) if key is None else jax.random.split(key)

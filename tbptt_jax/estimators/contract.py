@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from tbptt_jax.estimators.base import Estimator, GatedEstimator, Truncation, gradient
 from tbptt_jax.estimators.laws import Renewal
-from tbptt_jax.model import Batch, loss, rnn
+from tbptt_jax.models import Batch, loss, rnn
 from tbptt_jax.named import Finding
 
 FALSE_ALARM = 1e-6

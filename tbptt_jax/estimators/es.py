@@ -7,7 +7,7 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.perturbation import Perturbation, unperturbed
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.model import Batch, Model, Params
+from tbptt_jax.models import Batch, Model, Params
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.model import Batch, Model, Params, chunk_loss
+from tbptt_jax.models import Batch, Model, Params, chunk_loss
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tbptt_jax.estimators.randomized import mean_length
 from tbptt_jax.estimators.scheduled import drawn
 from tbptt_jax.gradients.cuts.crossing import crossing_credit
 from tbptt_jax.gradients.cuts.kinds import Gates
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 FLOOR = 0.02  # a keep probability is never below it, so that no estimate of a cost can cut a gate for good
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.devices import over_devices
 from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.model import Batch, Model, Params, chunk_loss
+from tbptt_jax.models import Batch, Model, Params, chunk_loss
 
 
 class Particles(NamedTuple):

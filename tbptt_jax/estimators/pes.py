@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.perturbation import Particles, Perturbation, unperturbed
 from tbptt_jax.estimators.pytree import Real
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 
 class Promise:

@@ -14,7 +14,7 @@ from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.laws import Fixed, Patterns
 from tbptt_jax.estimators.pytree import Whole
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,14 +101,18 @@ class Config(Mapping[str, Any]):
         return dict(self.axes) | (self.chosen[0].columns if len(self.chosen) == 1 else {})
 
 
-def read_config(experiment: Experiment, values: Mapping[str, Any]) -> Config:
-    """A cell from the values of its axes; a text that cannot be read is an error that names it."""
+def read_config(
+    experiment: Experiment, values: Mapping[str, Any], choose: Callable[[str, int | None], Chosen] | None = None
+) -> Config:
+    """A cell from the values of its axes; a text that cannot be read is an error that names it. `choose` is
+    `choose_estimator`, or one that remembers what it has read."""
+    choose = choose or choose_estimator
     values = dict(values)
     chosen: list[Chosen] = []
     if "estimator" in values:
         whole = "estimator" in experiment.together
         texts = values["estimator"] if whole else [values["estimator"]]
-        chosen = [choose_estimator(text, values.get("tau")) for text in texts]
+        chosen = [choose(text, values.get("tau")) for text in texts]
         if not any(one.by_length for one in chosen):
             values.pop("tau", None)
         given = [one.given for one in chosen]

@@ -4,11 +4,12 @@ import ast
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
 from tbptt_jax.errors import UserError, choose
-from tbptt_jax.lab.config import Config, read_config
+from tbptt_jax.lab.config import Config, choose_estimator, read_config
 from tbptt_jax.lab.experiment import Experiment
 
 
@@ -48,7 +49,8 @@ def cells(experiment: Experiment, choices: Choices) -> list[Config]:
     axes = choices.axes(experiment)
     for name in experiment.together:
         axes[name] = [axes[name]]
-    found = [read_config(experiment, dict(zip(axes, values))) for values in product(*axes.values())]
+    choose = cache(choose_estimator)  # of many cells, few estimators
+    found = [read_config(experiment, dict(zip(axes, values)), choose) for values in product(*axes.values())]
     once = {config.identity: config for config in found}
     named: dict[str, str] = {}
     for one in (one for config in found for one in config.chosen):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from tbptt_jax.model import Batch, Model, rnn
+from tbptt_jax.models import Batch, Model, rnn
 from tbptt_jax.named import Named
 
 Source = PyTree

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.model import Batch, Model, Params
+from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from tbptt_jax.model import Batch
+from tbptt_jax.models import Batch
 from tbptt_jax.tasks.base import Task
 
 HELD_OUT_STEPS = 512

@@ -16,7 +16,7 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.files import data_folder, write_atomically
-from tbptt_jax.model import Batch
+from tbptt_jax.models import Batch
 from tbptt_jax.tasks.base import Task
 
 UNKNOWN = "<unk>"

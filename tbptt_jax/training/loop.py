@@ -23,7 +23,7 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.devices import over_devices
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.model import Model, loss, sequence_shape
+from tbptt_jax.models import Model, loss, sequence_shape
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training import checkpoint as checkpoints
 from tbptt_jax.training.update import Run, begin, update

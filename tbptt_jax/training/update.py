@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.model import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 from tbptt_jax.tasks.base import Task
 
 

@@ -183,9 +183,7 @@ def test_a_stacked_estimator_is_a_sweep():
 
 
 def test_estimating_gates_without_a_stream_is_refused():
-    with pytest.raises(
-        ValueError, match=r"truncation: an estimator that cuts, such as Segment\(16\), is needed, got optimal\(\)"
-    ):
+    with pytest.raises(tb.UserError, match=r"truncation: an estimator that cuts, .* is needed, got optimal\(\)"):
         tb.scan(lambda c, x: (c + x, c), jnp.zeros(()), jnp.ones(3), truncation=tb.Optimal(), key=jax.random.key(0))
 
 

@@ -14,8 +14,7 @@ from tbptt_jax.lab.store import TABLE
 RESULTS = Path(__file__).parent.parent.parent / "results"
 NAMES = experiments.names()
 WITHOUT_CURVES = {  # measured when tables did not keep them; to be measured again
-    *("alignment", "copy", "formal_languages", "influence_balancing", "lorenz"),
-    *("regularization", "time_machine", "truncation_patterns", "vanishing_gradients"),
+    *("formal_languages", "influence_balancing", "time_machine"),
 }
 
 
@@ -57,4 +56,5 @@ def test_the_committed_figures_follow_from_the_committed_table(name):
         drawn = draw()
         assert any(axes.has_data() for axes in drawn.axes)
         plt.close(drawn)
-    assert all(path.stat().st_size <= 300_000 for path in RESULTS.joinpath(name).iterdir() if path.is_file())
+    sizes = {path: path.stat().st_size for path in RESULTS.joinpath(name).iterdir() if path.is_file()}
+    assert all(size <= (5_000_000 if path.suffix == ".parquet" else 300_000) for path, size in sizes.items())

@@ -38,7 +38,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     "alignment": Choices(
         "smoke",
         ["updates=8", "samples=2", "hidden=2", "tau=2", "task=copy(length=6,batch_size=2,longest=2)"],
-        ["window", "uoro()"],
+        ["uoro()"],
     ),
     "best_gates": Choices("smoke", ["losses=every step", "tau=2", "length=8", "chunks=4"], ["optimal", "randomized"]),
     "bias_variance": Choices("smoke", ["tau=2", "length=8", "hidden=2", "samples=64"], ["segment", "uoro()"], seeds=2),

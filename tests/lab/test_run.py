@@ -227,8 +227,9 @@ def test_status_claims_plot_and_export_work_from_the_store_alone(tmp_path, unint
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "toy, of 12 cells: 11 done, 1 failed" in ask("status") and "this cell always fails" in ask("status")
-    assert "undecided" in ask("claims") and "11 rows" in ask("claims")
+    status, claims = ask("status"), ask("claims")
+    assert "toy, of 12 cells: 11 done, 1 failed" in status and "this cell always fails" in status
+    assert "undecided" in claims and "11 rows" in claims
     assert ask("plot") == ""  # it has no figures
     for ending, read in ((".csv", pl.read_csv), (".parquet", pl.read_parquet)):
         ask("export", "--output", str(tmp_path / f"table{ending}"))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.model import Batch
+from tbptt_jax.models import Batch
 from tbptt_jax.tasks.contract import check
 from tbptt_jax.tasks.influence_balancing import Balance
 from tests.problems import announce, distance

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.model import Batch
+from tbptt_jax.models import Batch
 from tbptt_jax.training.update import begin, first_cut, update
 from tests.problems import distance
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.jax_internals import depends_on
-from tbptt_jax.model import Model, Params
+from tbptt_jax.models import Model, Params
 
 DRAWS = 32  # points at which the structure of a step is looked at
 

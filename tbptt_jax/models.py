@@ -153,6 +153,38 @@ def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | 
     return build(inputs) if layers == 1 else Stack(tuple(build(inputs if i == 0 else hidden) for i in range(layers)))
 
 
+@dataclass(frozen=True)
+class FunctionModel(Model):
+    """A model of five plain functions; `model` makes one."""
+
+    functions: tuple[Callable, Callable, Callable, Callable, Callable]
+
+    def init(self, key: Array) -> Params:
+        return self.functions[0](key)
+
+    def initial_state(self, params: Params, batch_size: int) -> State:
+        return self.functions[1](params, batch_size)
+
+    def step(self, params: Params, state: State, x: PyTree) -> State:
+        return self.functions[2](params, state, x)
+
+    def readout(self, params: Params, state: State) -> PyTree:
+        return self.functions[3](params, state)
+
+    def losses(self, output: PyTree, target: PyTree) -> Array:
+        return self.functions[4](output, target)
+
+
+def model(init: Callable, initial_state: Callable, step: Callable, readout: Callable, losses: Callable) -> Model:
+    """A Model of five plain functions, with the arguments of its methods: for estimators that go forward in time, which
+    need a program's step and not its loop."""
+    functions = {"init": init, "initial_state": initial_state, "step": step, "readout": readout, "losses": losses}
+    for name, function in functions.items():
+        if not callable(function):
+            raise UserError(f"{name}: a function is needed, got {function!r}")
+    return FunctionModel((init, initial_state, step, readout, losses))
+
+
 def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
     """-log softmax(output)[target], in nats; the targets are whole numbers in 0..K-1, and any other gives NaN."""
     if not jnp.issubdtype(target.dtype, jnp.integer):
