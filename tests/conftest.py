@@ -4,6 +4,7 @@ Their programs are tiny and many, so they are compiled as fast as can be, and ke
 worker has a folder for them, and so have the processes that it starts.
 """
 
+import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -23,3 +24,7 @@ from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 install_import_hook("tbptt_jax", "beartype.beartype")
+
+gc.set_threshold(
+    100_000, 50, 50
+)  # programs that are traced are many small objects, which are searched in vain for cycles

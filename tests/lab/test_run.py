@@ -146,6 +146,7 @@ def test_worker_processes_give_the_same_table_and_survive_a_death(tmp_path, unin
     assert rows(tmp_path).drop("kind").equals(uninterrupted.drop("kind"))
 
 
+@pytest.mark.soak
 def test_a_running_cluster_is_used(tmp_path, uninterrupted):
     """A scheduler and two workers, started on their own as an administrator would."""
     address = tmp_path / "scheduler.json"

@@ -101,6 +101,7 @@ print("the same" if stopped == train(None) else "not the same")
 """
 
 
+@pytest.mark.soak
 def test_a_killed_process_goes_on_where_it_was(tmp_path):
     path = tmp_path / "checkpoint"
     words = [sys.executable, "-c", PROGRAM, str(path)]
