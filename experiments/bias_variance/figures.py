@@ -68,7 +68,12 @@ def against_tau(table: pl.DataFrame):
         ):
             for name, rows in curves(part):
                 points(axes, rows, name, column, **style_of(name))
-            axes.set(xscale="log", yscale="log", ylabel=f"{what} / ‖g‖²")
+            axes.set(xscale="log", ylabel=f"{what} / ‖g‖²")
+            if part[column].max() > ROUNDING:
+                axes.set(yscale="log")
+            else:  # of truncations alone, the variance
+                axes.set(yticks=[0], ylim=(-0.1, 1))
+                axes.text(0.5, 0.5, "0 for all", transform=axes.transAxes, ha="center", color="0.4")
             axes.set_xticks(sorted(part["tau"].unique()), labels=[f"{t:g}" for t in sorted(part["tau"].unique())])
             axes.minorticks_off()
         axes_row[0].set_title(title(key))

@@ -89,3 +89,16 @@ def test_it_is_measured_drawn_and_judged(name, tmp_path, capsys):
     if name not in WITHOUT_ESTIMATORS:
         for figure in figures:
             assert "my.py:Mine" in figure.read_text(), f"{figure.name} does not show the user's estimator"
+
+
+def test_a_sweep_of_a_truncation_and_an_estimator_of_ones_own_is_drawn(tmp_path, capsys):
+    """The command that the README gives: of truncations alone, no variance is above 0."""
+    (tmp_path / "my.py").write_text(MINE)
+    sizes = ["tau=2,4", "length=8", "hidden=2", "samples=64"]
+    choices = Choices("smoke", sizes, ["window", f"{tmp_path}/my.py:Mine(keep=0.9)"], seeds=2)
+    assert run_command("bias_variance", tmp_path, choices, Running(debug=True)) == 0
+    figures = {path.stem: path.read_text() for path in tmp_path.glob("bias_variance/*.svg")}
+    assert sorted(figures) == ["against_tau_tanh", "equal_memory", "trade_off"]
+    assert "0 for all" in figures["against_tau_tanh"] and "my.py:Mine(keep=0.9)" in figures["trade_off"]
+    said = capsys.readouterr().out
+    assert "none of them was measured" not in said and "bias² holds 0 in" in said
