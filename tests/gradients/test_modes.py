@@ -159,3 +159,14 @@ def test_the_same_mistakes_are_the_same_errors():
         with pytest.raises(type(theirs.value)) as ours:
             tb.scan(f, init, xs, truncation=tb.Segment(2), **more)
         assert str(ours.value).splitlines()[0] == str(theirs.value).splitlines()[0]
+
+
+def test_what_is_shared_by_a_batch_of_cuts_gets_the_sum_of_their_cotangents():
+    gates = jnp.stack([GATES["[T]"], GATES["[T]"] ** 2, 1 - GATES["[T]"]])
+
+    def loss(w, gates):
+        final, ys = outputs(partial(tb.scan, gates=gates))(w, H0, XS)
+        return jnp.sum(jnp.sin(ys)) + jnp.sum(final**2)
+
+    together = jax.jit(jax.grad(lambda w: jnp.sum(jax.vmap(loss, (None, 0))(w, gates))))(W)
+    assert distance(together, sum(jax.grad(loss)(W, g) for g in gates)) < 1e-12

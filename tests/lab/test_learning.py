@@ -11,7 +11,7 @@ import tbptt_jax as tb
 from tbptt_jax.lab.config import read_config
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Choices, cells, parse_setting
-from tbptt_jax.lab.learning import at_best_rate, learning_rows
+from tbptt_jax.lab.learning import at_best_rate, in_a_stream, learning_rows
 from tbptt_jax.lab.run import checkpoint, crowded, run
 from tbptt_jax.lab.store import Store
 
@@ -109,3 +109,20 @@ def test_a_long_sweep_does_not_keep_all_its_programs(tmp_path, monkeypatch):
     store.require_writable()
     run(cells(experiment, Choices("smoke")), store)
     assert kept == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "est, chunk, steps",
+    [
+        (tb.Full(), 32, 32.0),
+        (tb.Segment(4), 4, 4.0),  # the textbook's truncation: an update every tau steps
+        (tb.Segment(4, "random"), 32, 32.0),
+        (tb.Window(4), 32, 32.0),
+        (tb.ARTBP(4.0), 16, float(tb.ARTBP(4.0).law(16).mean_length())),  # 4 times its mean length at most
+        (tb.ARTBP(20.0), 32, float(tb.ARTBP(20.0).law(32).mean_length())),
+    ],
+    ids=str,
+)
+def test_an_estimator_says_how_it_is_paced_on_a_stream(est, chunk, steps):
+    task, steps_an_update = in_a_stream(est, tb.AnBn(length=8), 32)
+    assert task.length == chunk and steps_an_update == pytest.approx(steps)

@@ -159,6 +159,19 @@ def test_where_chooses():
     assert distance(jax.grad(inner)(PARAMS), jax.grad(by_hand)(PARAMS)) < 1e-12
 
 
+@pytest.mark.parametrize("branch", [0, 1])
+def test_a_loop_in_one_branch_alone_is_cut(branch):
+    """Loops are numbered through the branches: what is chosen in one is not cut in the other."""
+
+    def f(p, second=lax.scan):
+        return lax.switch(branch + 0 * jnp.argmax(p["u"]), [one(lax.scan), one(second)], p)
+
+    gates = tb.Segment(2).gates(None, T, 1)[:, 0]
+    ours = jax.grad(tb.truncate(f, tb.Segment(2), where=lambda loop: loop.number == 1))(PARAMS)
+    by_hand = jax.grad(f)(PARAMS, partial(scan_by_definition, gates=gates))
+    assert distance(ours, by_hand) < 1e-12
+
+
 def test_arguments_and_results_of_all_kinds():
     def f(p, xs, *, scale, kind, extra=None):
         _, hs = lax.scan(partial(step, p), jnp.ones((B, H)), xs)
