@@ -11,7 +11,6 @@ from tbptt_jax.cells import SummedLayer as SummedLayer
 from tbptt_jax.errors import UserError as UserError
 from tbptt_jax.estimators import *  # noqa: F403
 from tbptt_jax.gradients.cuts.scan import scan as scan
-from tbptt_jax.lab.store import load_results as load_results
 from tbptt_jax.models import Batch as Batch
 from tbptt_jax.models import Model as Model
 from tbptt_jax.models import loss as loss
@@ -20,6 +19,7 @@ from tbptt_jax.models import rnn as rnn
 from tbptt_jax.plots.bias import plot_bias as plot_bias
 from tbptt_jax.programs.loops import scans as scans
 from tbptt_jax.programs.truncate import truncate as truncate
+from tbptt_jax.results import load_results as load_results
 from tbptt_jax.tasks import *  # noqa: F403
 from tbptt_jax.training.loop import History as History
 from tbptt_jax.training.loop import train as train

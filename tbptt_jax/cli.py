@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tbptt_jax.errors import UserError
+from tbptt_jax.errors import Stopped, UserError
 from tbptt_jax.version import __version__
 
 
@@ -16,15 +16,29 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     given.words = list(sys.argv[1:] if words is None else words)
     try:
-        return given.command(given)
+        return flushed(given.command(given))
     except UserError as error:
         print(f"tbptt: {error}", file=sys.stderr)
-        return 2
+        return 3 if isinstance(error, Stopped) else 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def flushed(code: int) -> int:
+    sys.stdout.flush()
+    return code
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tbptt", description="What truncated backpropagation through time costs and what it buys."
+        prog="tbptt",
+        description="What truncated backpropagation through time costs and what it buys.",
+        epilog="Exit codes: 0 all is well; 1 a cell failed or diverged, a check is broken, a record damaged; 2 the "
+        "words cannot be; 3 the run was stopped from outside (disk, folder, scheduler), and the same command goes on; "
+        "130 interrupted; 141 whoever read the output went away.",
     )
     parser.add_argument("--version", action="version", version=f"tbptt_jax {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -37,22 +51,17 @@ def make_parser() -> argparse.ArgumentParser:
     command("list", list_names, "the experiments, estimators and tasks, one line each")
     run = command("run", run_experiment, "run an experiment, from where it stopped; figures and claims at the end")
     run.add_argument("name", help="an experiment, or a file that holds one")
-    run.add_argument("--scale", choices=["smoke", "default", "paper"], help="default: default")
     run.add_argument(
         "--config", type=Path, metavar="FILE", help="a TOML file of these same words; the command line wins"
     )
-    run.add_argument("--set", action="append", default=[], metavar="AXIS=V,V,...", help="other values of an axis")
-    run.add_argument("--seeds", type=int, metavar="N", help="how many seeds, side by side")
-    run.add_argument("--estimator", action="append", default=[], metavar="TEXT", help='such as "segment(tau=8)"')
-    run.add_argument(
-        "--add-estimator", action="append", default=[], metavar="TEXT", help="one more, beside the experiment's own"
-    )
-    run.add_argument("--task", action="append", default=[], metavar="TEXT", help='such as "recall(distance=20)"')
-    run.add_argument("--jobs", type=int, metavar="N", help="that many worker processes on this machine (Dask)")
-    run.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tcp://host:8786")
+    run.add_argument("--jobs", type=int, metavar="N", help="that many processes, a cell at a time each; default: 1")
+    run.add_argument("--devices", type=int, metavar="N", help="CPU devices of each, over which a cell is split")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask cluster, such as tls://host:8786")
+    run.add_argument("--slurm", metavar="WORDS", help='--jobs workers in a SLURM queue: "partition=gpu,cores=4"')
     run.add_argument("--timeout", type=float, metavar="S", help="give up a cell after so many seconds")
+    run.add_argument("--memory", metavar="SIZE", help="give up a cell that takes more, such as 4G")
     run.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
-    run.add_argument("--debug", action="store_true", help="let an exception through, for a debugger")
+    run.add_argument("--debug", action="store_true", help="measure in this very process, and let exceptions through")
     for name, function, summary in (
         ("status", show_status, "what is recorded of an experiment"),
         ("plot", plot_results, "draw the figures of what is recorded"),
@@ -60,6 +69,16 @@ def make_parser() -> argparse.ArgumentParser:
         ("export", export_table, "write the table of what is recorded"),
     ):
         command(name, function, summary).add_argument("name", help="an experiment, or a file that holds one")
+    for name in ("run", "status", "plot", "claims", "export"):
+        add_choices(commands.choices[name])
+    commands.choices["status"].add_argument(
+        "--watch", type=float, nargs="?", const=5.0, metavar="S", help="again every so many seconds, until all is done"
+    )
+    verify = command("verify", verify_records, "whether every record is whole")
+    verify.add_argument("name", nargs="*", help="experiments; default: all that have records")
+    verify.add_argument("--repair", action="store_true", help="remove what is damaged; it is kept in cells/damaged")
+    merge = command("merge", merge_records, "take over what other machines measured")
+    merge.add_argument("folder", type=Path, nargs="+", help="a results folder of another machine")
     commands.choices["export"].add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv, .parquet")
     check = command("check", check_value, "contract and unbiasedness tests on an estimator, or those on a task")
     check.add_argument("value", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
@@ -67,11 +86,43 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument("name", choices=["analysis", "training"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     command("info", show_info, "versions, devices, where results and data live")
-    for name in ("run", "status", "plot", "claims", "export", "info"):
+    for name in ("run", "status", "plot", "claims", "export", "verify", "merge", "info"):
         commands.choices[name].add_argument(
             "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/"
         )
     return parser
+
+
+def add_choices(command: argparse.ArgumentParser) -> None:
+    """What a grid is asked for by; the same words mean the same grid in every command."""
+    command.add_argument("--scale", choices=["smoke", "default", "paper"], help="default: default")
+    command.add_argument("--set", action="append", default=[], metavar="AXIS=V,V,...", help="other values of an axis")
+    command.add_argument("--seeds", type=int, metavar="N", help="how many seeds, side by side")
+    command.add_argument("--estimator", action="append", default=[], metavar="TEXT", help='such as "segment(tau=8)"')
+    command.add_argument(
+        "--add-estimator", action="append", default=[], metavar="TEXT", help="one more, beside the experiment's own"
+    )
+    command.add_argument("--task", action="append", default=[], metavar="TEXT", help='such as "recall(distance=20)"')
+
+
+def choices_of(given: argparse.Namespace) -> dict[str, Any]:
+    """The words of a grid, as `lab.grid.Choices` takes them."""
+    return {
+        "scale": given.scale or "default",
+        "settings": given.set,
+        "estimators": given.estimator,
+        "added_estimators": given.add_estimator,
+        "tasks": given.task,
+        "seeds": given.seeds,
+    }
+
+
+def asked_for(given: argparse.Namespace) -> Any:
+    """The grid that was asked for; None where no word speaks of one: then the latest that was run is meant."""
+    from tbptt_jax.lab.grid import Choices
+
+    words = choices_of(given)
+    return Choices(**words) if given.scale or any(value for name, value in words.items() if name != "scale") else None
 
 
 def list_names(given: argparse.Namespace) -> int:
@@ -113,23 +164,38 @@ def check_value(given: argparse.Namespace) -> int:
 
 
 def run_experiment(given: argparse.Namespace) -> int:
-    from tbptt_jax.commands import Running, run_command
-    from tbptt_jax.lab.grid import Choices
+    from tbptt_jax.running.command import Running, run_command
 
     if given.config is not None:
         from_file(given)
-    if given.jobs and given.scheduler:
-        raise UserError("--jobs, --scheduler: give one of the two, not both")
-    for option, value in (("--seeds", given.seeds), ("--timeout", given.timeout), ("--jobs", given.jobs)):
+    ways = [f"--{name}" for name in ("scheduler", "slurm", "debug") if getattr(given, name)]
+    if len(ways) > 1 or (given.jobs and (given.scheduler or given.debug)):
+        both = [*ways, "--jobs"] if given.jobs and "--slurm" not in ways else ways
+        raise UserError(f"{', '.join(both)}: give one of them, not all")
+    for name in ("seeds", "timeout", "jobs", "devices"):
+        value = getattr(given, name)
         if value is not None and not value > 0:
-            raise UserError(f"{option}: a number above 0 is needed, got {value}")
-    if not (given.jobs or given.scheduler):
-        use_all_cores()
-    choices = Choices(
-        given.scale or "default", given.set, given.estimator, given.add_estimator, given.task, given.seeds
+            raise UserError(f"--{name}: a number above 0 is needed, got {value}")
+    memory = None if given.memory is None else in_bytes(given.memory)
+    how = Running(
+        given.jobs or 1,
+        *(given.scheduler, given.slurm, given.devices, given.timeout, memory),
+        *(given.fail_fast, given.debug, given.words),
     )
-    how = Running(given.jobs, given.scheduler, given.timeout, given.fail_fast, given.debug, given.words)
-    return run_command(given.name, given.results, choices, how)
+    return run_command(given.name, given.results, choices_of(given), how)
+
+
+def in_bytes(text: str) -> int:
+    """ "4G" as a number of bytes."""
+    number, unit = (text[:-1], text[-1]) if text[-1:].isalpha() else (text, "")
+    factors = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+    try:
+        size = float(number) * factors[unit.upper()]
+    except (ValueError, KeyError):
+        size = 0.0
+    if not 0 < size < float("inf"):
+        raise UserError(f"--memory: a size such as 4G or 500M is needed, got {text!r}")
+    return int(size)
 
 
 def use_all_cores() -> None:
@@ -144,7 +210,7 @@ def use_all_cores() -> None:
 
 def from_file(given: argparse.Namespace) -> None:
     """Take the words of a TOML file where the command line says nothing else: scale, seeds, estimator,
-    add_estimator, task, jobs, scheduler, timeout, and a table `set` of axes."""
+    add_estimator, task, jobs, devices, scheduler, slurm, timeout, memory, and a table `set` of axes."""
     import tomllib
 
     from tbptt_jax.errors import choose
@@ -160,8 +226,11 @@ def from_file(given: argparse.Namespace) -> None:
         "add_estimator": list,
         "task": list,
         "jobs": int,
+        "devices": int,
         "scheduler": str,
+        "slurm": str,
         "timeout": float,
+        "memory": str,
         "set": dict,
     }
     for name, value in words.items():
@@ -170,7 +239,7 @@ def from_file(given: argparse.Namespace) -> None:
             raise UserError(f"--config {given.config}: {name} must be of type {kind.__name__}, got {value!r}")
     for name in known.keys() - {"set"} & words.keys():
         if not getattr(given, name):
-            setattr(given, name, words[name])
+            setattr(given, name, float(words[name]) if known[name] is float else words[name])
     overridden = {text.partition("=")[0].strip() for text in given.set}
     for axis, values in words.get("set", {}).items():
         if axis not in overridden:
@@ -180,25 +249,52 @@ def from_file(given: argparse.Namespace) -> None:
 def show_status(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import status_command
 
-    return status_command(given.name, given.results)
+    return status_command(given.name, given.results, asked_for(given), given.watch)
 
 
 def plot_results(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import plot_command
 
-    return plot_command(given.name, given.results)
+    return plot_command(given.name, given.results, asked_for(given))
 
 
 def judge_claims(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import claims_command
 
-    return claims_command(given.name, given.results)
+    return claims_command(given.name, given.results, asked_for(given))
 
 
 def export_table(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import export_command
 
-    return export_command(given.name, given.results, given.output)
+    return export_command(given.name, given.results, asked_for(given), given.output)
+
+
+def verify_records(given: argparse.Namespace) -> int:
+    from tbptt_jax.records.upkeep import experiments_in, verified
+
+    folders = [given.results / name for name in given.name] or experiments_in(given.results)
+    damaged = 0
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"verify: there is no folder {folder}")
+        health = verified(folder, given.repair)
+        damaged += len(health.trouble)
+        print(f"{health.name}: {health.whole} records are whole, {len(health.trouble)} are damaged")
+        for trouble in health.trouble:
+            print(f"  {'removed' if given.repair else 'damaged'}: {trouble}")
+    return 1 if damaged and not given.repair else 0
+
+
+def merge_records(given: argparse.Namespace) -> int:
+    from tbptt_jax.records.upkeep import experiments_in, merge
+
+    for results in given.folder:
+        if results.resolve() == given.results.resolve():
+            raise UserError(f"merge: {results} is the folder to merge into; name another, or --results")
+        for folder in experiments_in(results):
+            print(f"{folder.name}: {merge(given.results / folder.name, folder)} cells are new, from {folder}")
+    return 0
 
 
 def run_benchmark(given: argparse.Namespace) -> int:

@@ -1,12 +1,9 @@
-"""What the commands on experiments do: everything between parsed words and printed lines."""
+"""What the commands on experiments do after cells are measured: everything between parsed words and printed lines."""
 
 import json
-import shutil
-import subprocess
 import sys
-from collections import Counter
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,99 +11,45 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from tbptt_jax import experiments
 from tbptt_jax.errors import UserError
+from tbptt_jax.experiments import load as load_experiment
 from tbptt_jax.files import write_atomically
-from tbptt_jax.lab.cluster import run_on_cluster
-from tbptt_jax.lab.config import label
 from tbptt_jax.lab.experiment import Experiment
-from tbptt_jax.lab.grid import Choices, as_list, cells
-from tbptt_jax.lab.progress import progress
-from tbptt_jax.lab.run import environment, run
-from tbptt_jax.lab.store import STATUSES, Record, Store, scalars, table, write_table
+from tbptt_jax.lab.grid import Choices
+from tbptt_jax.lab.loading import Loaded, load, remember
+from tbptt_jax.lab.table import scalars, tidy, write_table
+from tbptt_jax.records.cell import Plan, label, varying
+from tbptt_jax.records.committed import TABLE
+from tbptt_jax.records.leases import alive
+from tbptt_jax.records.record import STATUSES
+from tbptt_jax.records.store import Store, older_records
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How a worker's process finds an experiment again: by its name, or by the path of its file."""
-
-    name: str
-
-    def __call__(self) -> Experiment:
-        return experiments.load(self.name)
-
-
-@dataclass(frozen=True)
-class Running:
-    """How the cells of a run are computed."""
-
-    jobs: int | None = None
-    scheduler: str | None = None
-    timeout: float | None = None
-    fail_fast: bool = False
-    debug: bool = False
-    words: Sequence[str] = field(default=())
-    """The words of the command line, for the provenance."""
-
-
-def run_command(name: str, results: Path, choices: Choices, how: Running) -> int:
-    """Compute the cells that have no record, then draw, judge and say where it all is."""
-    experiment = experiments.load(name)
-    configs = cells(experiment, choices)
-    store = Store(results / experiment.name)
-    store.require_writable()
-    varying = [axis for axis in configs[0] if len({str(config.get(axis)) for config in configs}) > 1]
-    store.write_grid([config.identity for config in configs])
-    print(f"{experiment.name}: {len(configs)} cells at scale {choices.scale}", flush=True)
-    limits: Any = {"timeout": how.timeout, "fail_fast": how.fail_fast}
-    try:
-        with progress(len(configs), lambda columns: label(columns, varying)) as report:
-            if how.jobs or how.scheduler:
-                load = Loading(str(Path(name).resolve()) if name.endswith(".py") or "/" in name else name)
-                records = run_on_cluster(load, configs, store, report, jobs=how.jobs, scheduler=how.scheduler, **limits)
-            else:
-                records = run(configs, store, report, debug=how.debug, **limits)
-    except KeyboardInterrupt:
-        print("\nstopped: what was finished is kept, and the same command goes on from there")
-        return 130
-    finally:
-        if store.damaged():
-            print(
-                f"set aside as damaged, and computed again: {', '.join(store.damaged())} in {store.cells / 'damaged'}"
-            )
-    counts = Counter(record.status for record in records)
-    print(in_words(counts))
-    conclude(experiment, records, results / experiment.name, how.words)
-    return 0 if counts["done"] == len(configs) else 1
-
-
-def in_words(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts.get(status))
-
-
-def conclude(experiment: Experiment, records: list[Record], folder: Path, words: Sequence[str]) -> None:
-    """Table, figures, claims and where they come from, beside the cells: what is committed of a run."""
+def conclude(
+    name: str, results: Path, asked: Mapping[str, Any], plan: Plan, store: Store, words: Sequence[str]
+) -> None:
+    """Table, figures, claims and where they come from, in the folder of this grid: what is committed of a run."""
+    experiment, choices = load_experiment(name), Choices(**asked)
+    place = choices.place(results / experiment.name)
+    remember(results / experiment.name, choices, plan)
+    records = list(store.records(cell.key for cell in plan.cells))
     frame = tidy(experiment, records)
     if frame.is_empty():
         return
-    write_table(frame, folder)
-    figures = draw(experiment, frame, folder)
-    verdicts = show_claims(experiment, frame)
-    write_atomically(folder / "claims.json", (json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n").encode())
-    where = environment() | {"command": " ".join(["tbptt", *words]), "commit": commit(), "cells": len(records)}
-    where.pop("run")
-    write_atomically(folder / "provenance.json", (json.dumps(where, indent=1) + "\n").encode())
+    place.mkdir(parents=True, exist_ok=True)
+    write_table(frame, plan, records, store.notes | plan.origins, place / TABLE)
+    figures = draw(experiment, frame, place)
+    verdicts = show_claims(experiment, frame, str(choices))
+    write_atomically(place / "claims.json", (json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n").encode())
+    where = {
+        "command": " ".join(["tbptt", *words]),
+        "asked": plan.asked,
+        "cells": len(records),
+        "measured": [store.notes[one] for one in sorted({record.environment for record in records})],
+    }
+    write_atomically(place / "provenance.json", (json.dumps(where, indent=1) + "\n").encode())
     for figure in figures:
         print(f"figure: {figure}")
-
-
-def tidy(experiment: Experiment, records: list[Record]) -> pl.DataFrame:
-    """The table of the records, with a column for every axis of the experiment, empty where no cell has it."""
-    frame = table(sorted(records, key=lambda record: json.dumps(record.config, sort_keys=True)))
-    axes = {name: as_list(values) for scale in experiment.axes.values() for name, values in scale.items()}
-    missing = {name: pl.String if isinstance(values[0], str) else pl.Int64 for name, values in axes.items()}
-    columns = [pl.lit(None, kind).alias(name) for name, kind in missing.items() if name not in frame.columns]
-    return frame if frame.is_empty() else frame.with_columns(columns)
 
 
 def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path]:
@@ -121,9 +64,10 @@ def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path
     return paths
 
 
-def show_claims(experiment: Experiment, frame: pl.DataFrame) -> list[dict[str, str]]:
+def show_claims(experiment: Experiment, frame: pl.DataFrame, asked: str) -> list[dict[str, str]]:
     """The verdicts, printed as a table."""
-    shown = Table("claim", "verdict", "measured", title=experiment.name, title_justify="left", show_lines=True)
+    title = f"{experiment.name}, {asked}"
+    shown = Table("claim", "verdict", "measured", title=title, title_justify="left", show_lines=True)
     verdicts = []
     for claim in experiment.claims:
         verdict = claim.verdict(frame)
@@ -134,61 +78,77 @@ def show_claims(experiment: Experiment, frame: pl.DataFrame) -> list[dict[str, s
     return verdicts
 
 
-def stored(name: str, results: Path) -> tuple[Experiment, list[Record], Path]:
-    """An experiment, and the records that there are of the cells of its latest run."""
-    experiment = experiments.load(name)
-    store = Store(results / experiment.name)
-    records = [record for record in map(store.read, store.grid()) if record is not None]
-    return experiment, records, results / experiment.name
+def status_command(name: str, results: Path, choices: Choices | None, watch: float | None = None) -> int:
+    """What is recorded, what runs now, and what does not count and why; again and again with `watch`."""
+    experiment = load_experiment(name)
+    while True:
+        loaded = load(experiment, results, choices)
+        say_status(loaded)
+        if watch is None or loaded.counts["done"] == len(loaded.plan.cells):
+            return 0
+        time.sleep(watch)
+        print()
 
 
-def status_command(name: str, results: Path) -> int:
-    experiment, records, folder = stored(name, results)
-    counts = Counter(record.status for record in records)
-    print(f"{experiment.name}, of {len(Store(folder).grid())} cells: " + (in_words(counts) or "nothing recorded yet"))
-    for record in records:
-        if record.status != "done":
-            print(f"  {record.status}: {label(record.config, record.config)}: {record.reason}")
-    if damaged := Store(folder).damaged():
-        print(f"  set aside as damaged: {', '.join(damaged)}")
-    return 0
+def say_status(loaded: Loaded) -> None:
+    store, cells = loaded.store, loaded.plan.cells
+    words = ", ".join(f"{loaded.counts[status]} {status}" for status in (*STATUSES, "stale") if loaded.counts[status])
+    print(f"{loaded.said.partition(': ')[0]}, of {len(cells)} cells: " + (words or "nothing recorded yet"))
+    names = varying(cells)
+    for cell in cells:
+        place = store.places.get(cell.key)
+        if place is not None and place.status != "done":
+            record = store.read(*cell.key)
+            print(f"  {place.status}: {label(cell.columns, names)}: {record.reason if record else ''}")
+            log = store.cells / "logs" / f"{cell.identity}.log"
+            if place.status == "failed" and log.is_file():
+                print(f"    it said: {log}")
+    for why, count in loaded.why_stale.most_common():
+        print(f"  stale: {count} cells: {why}")
+    for runner in alive(store.cells):
+        settled = sum(runner["counts"].values())
+        print(f"  at work: process {runner['pid']} on {runner['host']}, {settled} cells settled")
+        for what, seconds in runner["running"].items():
+            print(f"    for {seconds:.0f} s: {what}")
+    if store.damaged:
+        print(f"  damaged: {len(store.damaged)} records; tbptt verify {loaded.experiment.name} --repair removes them")
+    if older := older_records(store.cells.parent):
+        print(f"  not counted: {older} records of an older version, which do not say what made them")
 
 
-def plot_command(name: str, results: Path) -> int:
-    experiment, records, folder = stored(name, results)
-    for figure in draw(experiment, measured(tidy(experiment, records), name), folder):
+def plot_command(name: str, results: Path, choices: Choices | None) -> int:
+    loaded = measured(load(load_experiment(name), results, choices), name)
+    loaded.place.mkdir(parents=True, exist_ok=True)
+    for figure in draw(loaded.experiment, loaded.frame, loaded.place):
         print(f"figure: {figure}")
     return 0
 
 
-def claims_command(name: str, results: Path) -> int:
-    experiment, records, _ = stored(name, results)
-    show_claims(experiment, tidy(experiment, records))
+def claims_command(name: str, results: Path, choices: Choices | None) -> int:
+    loaded = load(load_experiment(name), results, choices)
+    print(loaded.said)
+    show_claims(loaded.experiment, loaded.frame, str(loaded.plan.asked))
     return 0
 
 
-def export_command(name: str, results: Path, output: Path) -> int:
+def export_command(name: str, results: Path, choices: Choices | None, output: Path) -> int:
     writers: Mapping = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
     if output.suffix not in writers:
         raise UserError(f"--output: a file that ends in .csv or .parquet is needed, got {output}")
-    experiment, records, _ = stored(name, results)
-    frame = scalars(measured(tidy(experiment, records), name))
-    writers[output.suffix](frame, output)
+    from io import BytesIO
+
+    frame = scalars(measured(load(load_experiment(name), results, choices), name).frame)
+    buffer = BytesIO()
+    writers[output.suffix](frame, buffer)
+    write_atomically(output, buffer.getvalue())
     print(f"{frame.height} rows: {output}")
     return 0
 
 
-def measured(frame: pl.DataFrame, name: str) -> pl.DataFrame:
-    """The table, which must not be empty."""
-    if frame.is_empty():
-        raise UserError(f"{name}: nothing has been measured yet; start with tbptt run {name}")
-    return frame
-
-
-def commit() -> str:
-    """The commit that the code is at, marked where files differ from it; "" outside a checkout."""
-    git = shutil.which("git")
-    if git is None:
-        return ""
-    done = subprocess.run([git, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
-    return done.stdout.strip()
+def measured(loaded: Loaded, name: str) -> Loaded:
+    """What was loaded, which must not be nothing; it says what it is."""
+    if loaded.frame.is_empty():
+        stale = f" ({loaded.counts['stale']} cells are stale; tbptt status says why)" if loaded.counts["stale"] else ""
+        raise UserError(f"{name}: nothing has been measured yet{stale}; start with tbptt run {name}")
+    print(loaded.said)
+    return loaded

@@ -10,6 +10,10 @@ class UserError(ValueError):
     line; every other exception is a defect, and keeps its traceback."""
 
 
+class Stopped(UserError):
+    """A run cannot go on, for a reason outside its cells: what was recorded is kept, and the same command goes on."""
+
+
 def choose(option: str, name: str, allowed: Mapping[str, Any]) -> Any:
     """The value of a name, or an error that lists the nearest names and all the others."""
     if name in allowed:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import secrets
 import sys
 from functools import cache
 from pathlib import Path
@@ -49,11 +50,27 @@ def data_folder() -> Path:
     return Path(os.environ.get("TBPTT_DATA") or cache / "tbptt_jax").resolve()
 
 
+def content_digest(path: str | Path) -> str:
+    """SHA-256 of a file's content, read once for as long as the file is the same."""
+    try:
+        stamp = os.stat(path)
+        return _content_digest(str(path), stamp.st_mtime_ns, stamp.st_size)
+    except OSError as error:
+        raise UserError(f"data: {path} cannot be read: {error.strerror}") from error
+
+
+@cache
+def _content_digest(path: str, *stamp: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all, even if the power fails: beside its place, flushed, renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(8)}")
+    handle = create(temporary)
     try:
-        with open(temporary, "wb") as file:
+        with open(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -66,3 +83,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def create(path: Path) -> int:
+    """A handle on a file that was not there before, whatever somebody may have put in its place."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 CACHE = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ |= {
+    "JAX_ENABLE_X64": "1",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_COMPILATION_CACHE_DIR": str(CACHE / os.environ.get("PYTEST_XDIST_WORKER", "alone")),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -19,10 +20,8 @@ os.environ |= {
 if version("jaxlib").startswith("0.10."):  # later ones do not know this flag, which halves the time of compilation
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
-import jax  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
 install_import_hook("tbptt_jax", "beartype.beartype")
 
 gc.set_threshold(

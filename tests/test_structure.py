@@ -16,7 +16,7 @@ EXPERIMENTS = Path(experiments.__file__).parent
 FLOORS = [  # from the top down; a module may import from its own floor and from those below
     ["cli"],
     ["api"],
-    ["commands", "benchmarks"],
+    ["results", "running", "commands", "benchmarks"],
     ["experiments"],
     ["plots"],
     ["lab"],
@@ -28,6 +28,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["gradients"],
     ["models", "cells", "flax_cells", "baseline"],
     ["named"],
+    ["records"],
     ["devices", "errors", "files", "jax_internals", "version"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}

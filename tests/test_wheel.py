@@ -33,4 +33,4 @@ def test_a_wheel_lists_and_runs_the_experiments_outside_a_checkout(tmp_path):
     assert (site / "bin" / "tbptt").is_file() and (site / "tbptt_jax" / "py.typed").is_file()
     assert "truncation_patterns" in python("-m", "tbptt_jax.cli", "list")
     said = python("-m", "tbptt_jax.cli", "run", "truncation_patterns", "--scale", "smoke", "--set", "samples=256")
-    assert "6 done" in said and (elsewhere / "results" / "truncation_patterns" / "table.parquet").is_file()
+    assert "6 done" in said and (elsewhere / "results" / "truncation_patterns" / "chosen" / "table.parquet").is_file()

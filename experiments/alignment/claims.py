@@ -3,7 +3,7 @@
 import polars as pl
 
 from tbptt_jax.lab.experiment import Claim, Verdict, needed
-from tbptt_jax.lab.learning import error_of_difference, judged
+from tbptt_jax.lab.judging import error_of_difference, judged
 
 
 def mean_cosines(table: pl.DataFrame, which: pl.Expr, what: str):

@@ -5,7 +5,7 @@ import polars as pl
 import tbptt_jax as tb
 from tbptt_jax.experiments.copy.measure import FIXED, GROUP, SEES_ALL, SEES_NOTHING, VARIABLE
 from tbptt_jax.lab.experiment import Claim, Verdict, needed
-from tbptt_jax.lab.learning import at_best_rate, error_of_difference
+from tbptt_jax.lab.judging import at_best_rate, error_of_difference
 
 
 def perplexities(table: pl.DataFrame):

@@ -6,7 +6,7 @@ import polars as pl
 
 from tbptt_jax.experiments.formal_languages.measure import GROUP
 from tbptt_jax.lab.experiment import Claim, needed
-from tbptt_jax.lab.learning import at_best_rate, error_of_difference, judged
+from tbptt_jax.lab.judging import at_best_rate, error_of_difference, judged
 
 
 def bits(table: pl.DataFrame):

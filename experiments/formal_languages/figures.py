@@ -5,7 +5,7 @@ from functools import partial
 import polars as pl
 
 from tbptt_jax.experiments.formal_languages.measure import GROUP
-from tbptt_jax.lab.learning import at_best_rate
+from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.plots.learning import curve, shades
 from tbptt_jax.plots.style import panels, style_of
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from tbptt_jax.experiments.influence_balancing.measure import GROUP, NEAR, SHORT
 from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
-from tbptt_jax.lab.learning import at_best_rate
+from tbptt_jax.lab.judging import at_best_rate
 
 # from chunk to chunk; what snap keeps is all of it here, where the one parameter acts on every unit
 CARRYING = ["rtrl", "snap", "uoro", "pes", "nres"]

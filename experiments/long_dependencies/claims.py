@@ -4,7 +4,7 @@ import polars as pl
 
 from tbptt_jax.experiments.long_dependencies.measure import GROUP, SOLVED
 from tbptt_jax.lab.experiment import Claim, Verdict, needed
-from tbptt_jax.lab.learning import at_best_rate, error_of_difference, judged
+from tbptt_jax.lab.judging import at_best_rate, error_of_difference, judged
 
 
 def learned(table: pl.DataFrame):

@@ -8,7 +8,7 @@ import polars as pl
 
 from tbptt_jax.experiments.time_machine.measure import GROUP
 from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
-from tbptt_jax.lab.learning import at_best_rate, error_of_difference, judged
+from tbptt_jax.lab.judging import at_best_rate, error_of_difference, judged
 
 
 def losses(table: pl.DataFrame, *group: str):

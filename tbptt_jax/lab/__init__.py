@@ -1,7 +1,8 @@
-"""The experiment runner: run, stop, resume, and say whether the claim holds."""
+"""What is measured: experiments, grids, cells, tables and claims."""
 
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.experiment import Claim, Experiment, NotMeasured, Verdict, needed
-from tbptt_jax.lab.run import checkpoint
+from tbptt_jax.lab.grid import Choices
+from tbptt_jax.lab.measuring import checkpoint
 
-__all__ = ["Claim", "Config", "Experiment", "NotMeasured", "Verdict", "checkpoint", "needed"]
+__all__ = ["Choices", "Claim", "Config", "Experiment", "NotMeasured", "Verdict", "checkpoint", "needed"]

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -97,8 +97,9 @@ class Config(Mapping[str, Any]):
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What every row of the cell has in tables beside what was measured."""
-        return dict(self.axes) | (self.chosen[0].columns if len(self.chosen) == 1 else {})
+        """What every row of the cell has in tables beside what was measured; axes taken together are the rows'."""
+        own = {name: value for name, value in self.axes.items() if name not in self.experiment.together}
+        return own | (self.chosen[0].columns if len(self.chosen) == 1 else {})
 
 
 def read_config(
@@ -142,8 +143,3 @@ def plain(value: Any) -> Any:
     """Numbers that are equal are written alike: 4.0 as 4."""
     value = value.item() if hasattr(value, "item") else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def label(columns: Mapping[str, Any], varying: Iterable[str]) -> str:
-    """A cell in a few words: what distinguishes it from the others."""
-    return ", ".join(f"{name}={columns[name]}" for name in varying if name in columns)

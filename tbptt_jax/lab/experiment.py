@@ -61,8 +61,11 @@ class Experiment:
     `axes` maps each scale ("smoke", "default", "paper") to {axis: list of values, or one value}. A `Config` maps axis
     names to values, and holds the estimator and the task that they name as objects. An estimator named alone takes its
     length from the axis `tau`. Cells for which `makes_sense(config)` is false are left out. The values of axes that are
-    named in `together` belong to one cell, all of them. A row is a dict of numbers, texts, and arrays (curves). Change
-    `version` when `measure` changes: cells of another version do not count.
+    named in `together` belong to one cell, all of them. A row is a dict of numbers, texts, and arrays (curves).
+
+    A record counts as long as what decides its numbers is as it was: the code of `measure` and of all that it leads to,
+    the contents of the files in `data` and of those of the tasks, precision, devices. `version` is for what no file
+    shows.
 
     `plot(table)` gives figures, or functions that draw one, by name; a function may raise `NotMeasured`.
     """
@@ -75,6 +78,7 @@ class Experiment:
     claims: Sequence[Claim] = ()
     makes_sense: Callable[[Any], bool] | None = None
     together: Sequence[str] = ()
+    data: Sequence[Any] = ()
     version: int = 1
     summary: str = field(default="", compare=False)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from tbptt_jax.errors import UserError, choose
@@ -26,6 +27,24 @@ class Choices:
     """Beside them."""
     tasks: Sequence[str] = ()
     seeds: int | None = None
+
+    @property
+    def others(self) -> list[str]:
+        """In words, the values that are chosen in the place of the scale's own."""
+        words = list(self.settings)
+        for name, values in (("", self.estimators), ("+", self.added_estimators), ("task=", self.tasks)):
+            words += [f"{name}{value}" for value in values]
+        return words + ([f"seeds={self.seeds}"] if self.seeds is not None else [])
+
+    def __str__(self) -> str:
+        return f"scale {self.scale}" + (f" with {', '.join(self.others)}" if self.others else "")
+
+    def place(self, folder: Path) -> Path:
+        """Where tables, figures and claims of such a grid stand: those of the default scale in an experiment's folder,
+        others in folders of their own below it."""
+        if self.others:
+            return folder / "chosen"
+        return folder if self.scale == "default" else folder / self.scale
 
     def axes(self, experiment: Experiment) -> dict[str, list]:
         """The values of every axis, after a check that such axes and values can be."""

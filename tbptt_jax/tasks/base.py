@@ -61,6 +61,10 @@ class Task(Named, ABC):
         can have, and "blind", that of the best one that cannot recall what it has to."""
         return {}
 
+    def data(self) -> dict[str, str]:
+        """SHA-256 of the contents of the files that are read, by name: a result is of these and of no others."""
+        return {}
+
     def model(self, cell: Any = "tanh", hidden: int = 32, **options: Any) -> Model:
         """A recurrent network that fits the task; options as for `rnn`."""
         return rnn(cell, self.inputs, hidden, self.outputs, self.loss, **options)

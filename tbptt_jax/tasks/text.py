@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.files import data_folder, write_atomically
+from tbptt_jax.files import content_digest, data_folder, write_atomically
 from tbptt_jax.models import Batch
 from tbptt_jax.tasks.base import Task
 
@@ -127,6 +127,9 @@ class Text(Task):
     def floors(self):
         return {"uniform": log(self.inputs)}
 
+    def data(self):
+        return {Path(self.path).name: content_digest(self.path)}
+
 
 @dataclass(frozen=True)
 class TimeMachine(Text):
@@ -141,6 +144,9 @@ class TimeMachine(Text):
 
     def file(self):
         return Path(self.path) if self.path else time_machine(data_folder(), URL)
+
+    def data(self):
+        return super().data() if self.path else {TIME_MACHINE: SHA256}
 
 
 @cache

@@ -9,7 +9,7 @@ import pytest
 
 from tbptt_jax import experiments
 from tbptt_jax.lab.grid import Choices, cells
-from tbptt_jax.lab.store import TABLE
+from tbptt_jax.records.committed import TABLE
 
 RESULTS = Path(__file__).parent.parent.parent / "results"
 NAMES = experiments.names()

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tbptt_jax import experiments
-from tbptt_jax.commands import Running, run_command
 from tbptt_jax.lab.grid import Choices
+from tbptt_jax.running.command import Running, run_command
 
 MINE = '''
 from dataclasses import dataclass
@@ -78,10 +78,10 @@ def test_it_is_measured_drawn_and_judged(name, tmp_path, capsys):
     if name not in WITHOUT_ESTIMATORS:
         both = [mine, f"{mine}(keep=0.8)"]  # of the axis τ, and of a length of its own
         choices = Choices(**vars(choices) | {"added_estimators": both if name == "influence_balancing" else [mine]})
-    code = run_command(name, tmp_path, choices, Running(debug=True))
+    code = run_command(name, tmp_path, vars(choices), Running(debug=True))
     said = capsys.readouterr().out
     assert code == 0, said
-    folder = tmp_path / name
+    folder = choices.place(tmp_path / name)
     verdicts = json.loads((folder / "claims.json").read_text())
     assert len(verdicts) == len(experiments.load(name).claims)
     figures = sorted(folder.glob("*.svg"))
@@ -96,8 +96,8 @@ def test_a_sweep_of_a_truncation_and_an_estimator_of_ones_own_is_drawn(tmp_path,
     (tmp_path / "my.py").write_text(MINE)
     sizes = ["tau=2,4", "length=8", "hidden=2", "samples=64"]
     choices = Choices("smoke", sizes, ["window", f"{tmp_path}/my.py:Mine(keep=0.9)"], seeds=2)
-    assert run_command("bias_variance", tmp_path, choices, Running(debug=True)) == 0
-    figures = {path.stem: path.read_text() for path in tmp_path.glob("bias_variance/*.svg")}
+    assert run_command("bias_variance", tmp_path, vars(choices), Running(debug=True)) == 0
+    figures = {path.stem: path.read_text() for path in tmp_path.glob("bias_variance/chosen/*.svg")}
     assert sorted(figures) == ["against_tau_tanh", "equal_memory", "trade_off"]
     assert "0 for all" in figures["against_tau_tanh"] and "my.py:Mine(keep=0.9)" in figures["trade_off"]
     said = capsys.readouterr().out

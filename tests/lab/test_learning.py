@@ -11,9 +11,9 @@ import tbptt_jax as tb
 from tbptt_jax.lab.config import read_config
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Choices, cells, parse_setting
-from tbptt_jax.lab.learning import at_best_rate, in_a_stream, learning_rows
-from tbptt_jax.lab.run import checkpoint, crowded, run
-from tbptt_jax.lab.store import Store
+from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.lab.learning import in_a_stream, learning_rows
+from tbptt_jax.lab.measuring import checkpoint, crowded, measured
 
 
 def test_rows_are_the_history_by_rate_and_seed():
@@ -77,18 +77,13 @@ def test_a_killed_cell_finds_its_checkpoint_again_and_a_finished_one_leaves_noth
         path.write_text("half way")
         if len(seen) == 1:
             raise KeyboardInterrupt
-        return [{"x": 1}]
+        return [{"y": 1}]
 
-    experiment = Experiment("killed", "nowhere", {"smoke": {"x": 1}}, measure)
-    store = Store(tmp_path)
-    store.require_writable()
-    for _ in range(2):
-        try:
-            run(cells(experiment, Choices("smoke")), store)
-        except KeyboardInterrupt:
-            continue
-    assert seen == [False, True]
-    assert not list((tmp_path / "cells" / ".scratch").iterdir())
+    (cell,) = cells(Experiment("killed", "nowhere", {"smoke": {"x": 1}}, measure), Choices("smoke"))
+    with pytest.raises(KeyboardInterrupt):
+        measured(cell, "origin", "here", tmp_path / "scratch")
+    assert measured(cell, "origin", "here", tmp_path / "scratch").status == "done"
+    assert seen == [False, True] and not (tmp_path / "scratch").exists()
     assert checkpoint("state") is None
 
 
@@ -100,14 +95,13 @@ def test_a_long_sweep_does_not_keep_all_its_programs(tmp_path, monkeypatch):
     def measure(config, key):
         function(jnp.zeros(config["x"]))
         kept.append(function._cache_size())
-        return [{"x": 1.0}]
+        return [{"y": 1.0}]
 
     assert not crowded()
-    monkeypatch.setattr("tbptt_jax.lab.run.crowded", lambda: len(kept) % 4 == 0)
+    monkeypatch.setattr("tbptt_jax.lab.measuring.crowded", lambda: len(kept) % 4 == 0)
     experiment = Experiment("long", "nowhere", {"smoke": {"x": list(range(1, 11))}}, measure)
-    store = Store(tmp_path)
-    store.require_writable()
-    run(cells(experiment, Choices("smoke")), store)
+    for cell in cells(experiment, Choices("smoke")):
+        measured(cell, "origin", "here", tmp_path)
     assert kept == [1, 2, 3, 4, 1, 2, 3, 4, 1, 2]
 
 

@@ -2,178 +2,123 @@
 
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from tbptt_jax.errors import UserError
-from tbptt_jax.lab import cluster
+from tests.lab.command import TOY, finish, measured, rows, start, tbptt, wait_for
 
-TOY = Path(__file__).with_name("toy.py")
-
-
-def command(results, *words):
-    return [
-        sys.executable,
-        "-m",
-        "tbptt_jax.cli",
-        "run",
-        str(TOY),
-        "--scale",
-        "smoke",
-        "--results",
-        str(results),
-        *words,
-    ]
-
-
-def start(results, *words, log=None):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"} | ({"TOY_LOG": str(log)} if log else {})
-    return subprocess.Popen(
-        command(results, *words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def finish(results, *words, log=None):
-    process = start(results, *words, log=log)
-    output, _ = process.communicate(timeout=120)
-    return process.returncode, output
-
-
-def rows(results):
-    return pl.read_parquet(results / "toy" / "table.parquet")
+SMOKE = ("--scale", "smoke")
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def whole(tmp_path_factory):
+    """The table of a run that nothing disturbed."""
     results = tmp_path_factory.mktemp("whole")
-    code, output = finish(results)
-    assert code == 0, output
-    assert "12 done" in output and "reproduced" in output
+    code, output = finish(*SMOKE, results=results)
+    assert code == 0 and "12 done" in output and "reproduced" in output, output
     return rows(results)
 
 
-def measured(log):
-    return [int(line) for line in log.read_text().split()]
-
-
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.soak)])
-def test_killed_at_random_moments_nothing_is_lost_or_computed_twice(tmp_path, uninterrupted, times):
-    """At most one cell is in flight at each kill; all others are measured exactly once."""
+def test_killed_at_random_moments_nothing_is_lost_or_computed_twice(tmp_path, whole, times):
+    """At most one cell is in flight at each kill, and one is recorded and not yet noticed; others are measured once."""
     log, moments = tmp_path / "log", random.Random(0)
-    log.touch()
+    words = (*SMOKE, "--set", "pause=0.05")
     kills = 0
     for _ in range(times):
-        process = start(tmp_path, "--set", "pause=0.05", log=log)
-        seen, deadline = len(measured(log)), time.monotonic() + 30
-        while len(measured(log)) == seen and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)  # until it is at work
+        seen = len(measured(log))
+        process = start(*words, results=tmp_path, log=log)
+        wait_for(lambda p=process, seen=seen: len(measured(log)) > seen or p.poll() is not None)
         time.sleep(moments.uniform(0, 0.08))
         kills += process.poll() is None
         process.send_signal(signal.SIGKILL)
         process.wait()
-    code, output = finish(tmp_path, "--set", "pause=0.05", log=log)
-    assert code == 0 and "12 done" in output
+    code, output = finish(*words, results=tmp_path, log=log)
+    assert code == 0 and "12 done" in output, output
     counts = measured(log)
     assert set(counts) == set(range(12)) and len(counts) <= 12 + kills
-    assert rows(tmp_path).drop("pause").equals(uninterrupted.drop("pause"))  # bitwise
-    assert len(counts) == len(measured(log)) and finish(tmp_path, "--set", "pause=0.05", log=log)[0] == 0
+    assert rows(tmp_path, "chosen").drop("pause").equals(whole.drop("pause"))  # bitwise
+    assert finish(*words, results=tmp_path, log=log)[0] == 0
     assert measured(log) == counts  # finished: nothing is computed again
 
 
-def test_two_runners_in_one_folder_share_the_work(tmp_path, uninterrupted):
+def test_the_supervisor_takes_its_processes_with_it(tmp_path):
+    """Whatever way the supervisor ends, and whatever its process is at."""
     log = tmp_path / "log"
-    runners = [start(tmp_path, "--set", "pause=0.1", log=log) for _ in range(2)]
+    words = (*SMOKE, "--set", "x=1", "--set", "kind=holds the lock")
+    process = start(*words, results=tmp_path, log=log)
+    wait_for(lambda: measured(log))
+    (child,) = children(process.pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not alive(child), 10)
+
+
+def children(pid):
+    return [int(word) for word in open(f"/proc/{pid}/task/{pid}/children").read().split()]
+
+
+def alive(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_two_runners_in_one_folder_share_the_work_and_each_failure(tmp_path):
+    """A cell that fails is measured once, though both runners find it failed."""
+    log = tmp_path / "log"
+    words = (*SMOKE, "--set", "pause=0.1", "--set", "kind=raises")
+    runners = [start(*words, results=tmp_path, log=log) for _ in range(2)]
     for runner in runners:
         output, _ = runner.communicate(timeout=120)
-        assert runner.returncode == 0, output
+        assert runner.returncode == 1 and "11 done, 1 failed" in output, output
     assert sorted(measured(log)) == list(range(12))
+    assert not list((tmp_path / "toy" / "cells" / "leases").iterdir())
+    assert not list((tmp_path / "toy" / "cells" / "runners").iterdir())
 
 
-def test_damaged_records_are_reported_and_computed_again(tmp_path, uninterrupted):
-    log = tmp_path / "log"
-    finish(tmp_path, log=log)
-    victims = sorted((tmp_path / "toy" / "cells").glob("*.json"))[:2]
-    victims[0].write_bytes(b"")
-    victims[1].write_bytes(victims[1].read_bytes()[:-30])
-    code, output = finish(tmp_path, log=log)
-    assert code == 0 and len(measured(log)) == 14 and rows(tmp_path).equals(uninterrupted)
-    assert all(victim.stem in output for victim in victims) and "set aside as damaged" in output
-
-
-def test_a_cell_that_raises_or_diverges_is_recorded_and_the_others_go_on(tmp_path):
-    code, output = finish(tmp_path / "raises", "--set", "kind=raises")
-    assert code == 1 and "11 done, 1 failed" in output and "RuntimeError: this cell always fails (toy.py:" in output
-    code, output = finish(tmp_path / "diverges", "--set", "kind=diverges")
-    assert code == 1 and "11 done, 1 diverged" in output and "value is not finite" in output
-    code, output = finish(tmp_path / "fast", "--set", "kind=raises", "--fail-fast")
-    assert code == 1 and "1 done, 1 failed" in output
-    done = subprocess.run(
-        [*command(tmp_path / "debug", "--set", "kind=raises"), "--debug"], capture_output=True, text=True
-    )
-    assert done.returncode == 1 and "RuntimeError: this cell always fails" in done.stderr and "Traceback" in done.stderr
-
-
-def test_a_cell_that_never_ends_is_given_up(tmp_path):
-    code, output = finish(tmp_path, "--set", "kind=never ends", "--timeout", "2")
-    assert code == 1 and "11 done, 1 failed" in output and "did not end within 2 s" in output
+def test_jobs_and_resuming_give_the_same_table(tmp_path, whole, capfd):
+    code, output = tbptt(capfd, "run", TOY, *SMOKE, "--set", "x=3,5,7", results=tmp_path)
+    assert code == 0 and "3 done" in output, output
+    code, output = tbptt(capfd, "run", TOY, *SMOKE, "--jobs", 2, results=tmp_path)
+    assert code == 0 and "12 done" in output and output.count("done      x=") == 9, output
+    assert rows(tmp_path).equals(whole) and rows(tmp_path).columns == whole.columns
+    assert rows(tmp_path)["tiny"].drop_nulls().to_list() == [1e-300]
+    assert rows(tmp_path).schema["even"] == pl.Boolean and rows(tmp_path).schema["curve"] == pl.List(pl.Float64)
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path):
     log = tmp_path / "log"
-    log.touch()
-    process = start(tmp_path, "--set", "pause=0.2", log=log)
-    while len(measured(log)) < 3:
-        time.sleep(0.02)
+    words = (*SMOKE, "--set", "pause=0.2")
+    process = start(*words, results=tmp_path, log=log)
+    wait_for(lambda: len(measured(log)) >= 3)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on" in output and "Traceback" not in output
-    assert finish(tmp_path, "--set", "pause=0.2", log=log)[0] == 0
+    assert process.returncode == 130 and "the same command goes on" in output and "Traceback" not in output, output
+    assert finish(*words, results=tmp_path, log=log)[0] == 0
     assert len(measured(log)) <= 13
 
 
-def test_worker_processes_give_the_same_table_and_survive_a_death(tmp_path, uninterrupted):
-    log = tmp_path / "log"
-    code, output = finish(tmp_path, "--jobs", "2", "--set", "kind=dies", log=log)
-    assert code == 0 and "12 done" in output, output
-    assert (tmp_path / "log.died").exists()
-    assert rows(tmp_path).drop("kind").equals(uninterrupted.drop("kind"))
+def test_whoever_reads_the_output_may_go_away(tmp_path):
+    line = [sys.executable, "-m", "tbptt_jax.cli", "status", str(TOY), "--results", str(tmp_path)]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 141 and done.stderr == ""
 
 
-@pytest.mark.soak
-def test_a_running_cluster_is_used(tmp_path, uninterrupted):
-    """A scheduler and two workers, started on their own as an administrator would."""
-    address = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--scheduler-file", str(address), "--port", "0"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    processes = [subprocess.Popen([*dask, "--no-dashboard", "--host", "127.0.0.1"], **quiet)]
-    try:
-        while not address.exists():
-            time.sleep(0.1)
-        worker = [
-            sys.executable,
-            "-m",
-            "distributed.cli.dask_worker",
-            "--scheduler-file",
-            str(address),
-            "--nthreads",
-            "1",
-        ]
-        processes += [subprocess.Popen([*worker, "--no-dashboard"], **quiet, cwd=tmp_path) for _ in range(2)]
-        (url,) = re.findall(r'"address": "(tcp://[^"]+)"', address.read_text())
-        code, output = finish(tmp_path, "--scheduler", url)
-        assert code == 0 and "12 done" in output, output
-        assert rows(tmp_path).equals(uninterrupted)
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-            process.wait()
+def test_the_supervisor_does_not_import_jax():
+    code = (
+        "import sys, tbptt_jax.cli, tbptt_jax.running.command, tbptt_jax.running.cluster; print('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 
 @pytest.mark.parametrize(
@@ -182,59 +127,31 @@ def test_a_running_cluster_is_used(tmp_path, uninterrupted):
         (["--set", "y=3"], "axis: unknown name 'y'"),
         (["--set", "x=many"], "axis x: int is needed, got 'many'"),
         (["--timeout", "-1"], "--timeout: a number above 0"),
-        (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], "give one of the two"),
+        (["--memory", "lots"], "--memory: a size such as 4G"),
+        (["--devices", "0"], "--devices: a number above 0"),
+        (["--jobs", "2", "--scheduler", "tcp://127.0.0.1:1"], "--scheduler, --jobs: give one"),
+        (["--slurm", "partition"], 'words like "partition=gpu,cores=4"'),
     ],
 )
-def test_bad_words_are_refused_before_anything_runs(tmp_path, words, said):
-    log = tmp_path / "log"
-    log.touch()
-    code, output = finish(tmp_path, *words, log=log)
-    assert code == 2 and said in output and "Traceback" not in output and not measured(log)
+def test_bad_words_are_refused_before_anything_runs(tmp_path, capfd, words, said):
+    code, output = tbptt(capfd, "run", TOY, *words, results=tmp_path)
+    assert code == 2 and said in output and "Traceback" not in output
+    assert not list(tmp_path.glob("*/cells/*.jsonl"))
 
 
-def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr(cluster, "PATIENCE", "0.2s")
-    with (
-        pytest.raises(UserError, match="no Dask scheduler answers at tcp://127"),
-        cluster.client_of(None, "tcp://127.0.0.1:1"),
-    ):
-        pass
-
-
-def test_a_file_may_hold_the_words_and_the_command_line_wins(tmp_path):
-    (tmp_path / "words.toml").write_text('scale = "smoke"\ntimeout = 60\n[set]\nx = [1, 2, 3]\nkind = "diverges"\n')
-    line = [sys.executable, "-m", "tbptt_jax.cli", "run", str(TOY), "--results", str(tmp_path)]
-    line += ["--config", str(tmp_path / "words.toml")]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert done.returncode == 1 and "2 done, 1 diverged" in done.stdout, done.stdout + done.stderr
-    done = subprocess.run([*line, "--set", "kind=fine", "--set", "x=4,5"], capture_output=True, text=True)
-    assert done.returncode == 0 and "2 done" in done.stdout
+def test_a_file_may_hold_the_words_and_the_command_line_wins(tmp_path, capfd):
+    words = tmp_path / "words.toml"
+    words.write_text('scale = "smoke"\ntimeout = 60\nmemory = "4G"\n[set]\nx = [1, 2, 3]\nkind = "diverges"\n')
+    line = ("run", TOY, "--config", words)
+    code, output = tbptt(capfd, *line, results=tmp_path)
+    assert code == 1 and "2 done, 1 diverged" in output and "value is not finite" in output
+    code, output = tbptt(capfd, *line, "--set", "kind=fine", "--set", "x=4,5", results=tmp_path)
+    assert code == 0 and "2 done" in output
     for text, said in (
         ("jbos = 2", "Did you mean jobs"),
         ("seeds = 'x'", "seeds must be of type int"),
         ("=", "cannot be read"),
     ):
-        (tmp_path / "words.toml").write_text(text)
-        done = subprocess.run(line, capture_output=True, text=True)
-        assert done.returncode == 2 and said in done.stderr
-
-
-def test_status_claims_plot_and_export_work_from_the_store_alone(tmp_path, uninterrupted):
-    finish(tmp_path, "--set", "kind=raises")
-
-    def ask(name, *words):
-        line = [sys.executable, "-m", "tbptt_jax.cli", name, str(TOY), "--results", str(tmp_path), *words]
-        done = subprocess.run(line, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    status, claims = ask("status"), ask("claims")
-    assert "toy, of 12 cells: 11 done, 1 failed" in status and "this cell always fails" in status
-    assert "undecided" in claims and "11 rows" in claims
-    assert ask("plot") == ""  # it has no figures
-    for ending, read in ((".csv", pl.read_csv), (".parquet", pl.read_parquet)):
-        ask("export", "--output", str(tmp_path / f"table{ending}"))
-        assert read(tmp_path / f"table{ending}").height == 11
-    line = [sys.executable, "-m", "tbptt_jax.cli", "export", str(TOY), "--results", str(tmp_path), "--output", "a.xls"]
-    done = subprocess.run(line, capture_output=True, text=True)
-    assert done.returncode == 2 and "ends in .csv or .parquet" in done.stderr
+        words.write_text(text)
+        code, output = tbptt(capfd, *line, results=tmp_path)
+        assert code == 2 and said in output

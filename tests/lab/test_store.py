@@ -1,118 +1,248 @@
-"""Records are whole or not there: damaged ones are found, set aside, and never counted."""
+"""Records are whole or not there: damaged ones are found, never counted, and removed on demand."""
 
 import errno
 import json
 import os
+import threading
+import zlib
 
 import numpy as np
-import polars as pl
 import pytest
 
-import tbptt_jax as tb
-from tbptt_jax.lab.store import Record, Store, table, write_table
+from tbptt_jax.errors import Stopped, UserError
+from tbptt_jax.files import write_atomically
+from tbptt_jax.records import leases
+from tbptt_jax.records.leases import Leases
+from tbptt_jax.records.record import LARGE, Record, canonical, digest, encode, line, storable
+from tbptt_jax.records.store import Store
+from tbptt_jax.records.upkeep import verified
+
+A, B, ORIGIN = "a" * 20, "b" * 20, "o" * 24
+NOTES = [{"device": "cpu"}]
+
+
+def record(name=A, status="done", curve=True, value=0.25):
+    row = {"bias": value, "name": "x"} | ({"path": np.arange(3.0)} if curve else {})
+    return Record(name, ORIGIN, {"tau": 4}, status, "", [row, row], digest(canonical({"note": NOTES[0]})), 1.5)
 
 
 @pytest.fixture
 def store(tmp_path):
     store = Store(tmp_path / "toy")
     store.require_writable()
-    return store
+    yield store
+    store.close()
 
 
-def record(name="a" * 20, status="done", curve=True):
-    row = {"bias": 0.25, "name": "x"} | ({"path": np.arange(3.0)} if curve else {})
-    return Record(name, {"tau": 4}, status, "", [row, row], {"run": "r"}, 1.5)
+def shard(store):
+    (path,) = store.cells.glob("*.jsonl")
+    return path
+
+
+def anew(store):
+    return Store(store.cells.parent).refresh()
+
+
+def same(one, other):
+    plain = [{name: np.asarray(value).tolist() for name, value in row.items()} for row in one.rows]
+    return plain == [{n: np.asarray(v).tolist() for n, v in row.items()} for row in other.rows] and one._replace(
+        rows=[]
+    ) == other._replace(rows=[])
 
 
 def test_a_record_comes_back_as_it_went(store):
-    store.write(record())
-    back = store.read("a" * 20)
-    assert back._replace(rows=[]) == record()._replace(rows=[])
-    assert back.rows[1]["bias"] == 0.25 and np.array_equal(back.rows[1]["path"], np.arange(3.0))
-    assert store.read("b" * 20) is None and not store.damaged()
-    assert [path.name for path in store.cells.iterdir() if path.name.startswith(".")] == []
+    large = np.random.default_rng(0).normal(size=LARGE // 8)
+    store.add(record(), NOTES)
+    store.add(record(B)._replace(rows=[{"large": large, "tiny": 1e-300, "none": None, "yes": True}]), NOTES)
+    back = anew(store)
+    assert same(back.read(A, ORIGIN), record()) and back.notes[record().environment] == NOTES[0]
+    row = back.read(B, ORIGIN).rows[0]
+    assert np.array_equal(row["large"], large) and (row["tiny"], row["none"], row["yes"]) == (1e-300, None, True)
+    assert back.read("c" * 20, ORIGIN) is None and back.read(A, "other") is None and not back.damaged
+    assert shard(store).stat().st_size < 3000 and len(list((store.cells / "arrays").iterdir())) == 1
 
 
-def flip_a_byte(content):
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+def test_a_finished_record_is_never_replaced_and_a_failed_one_is(store):
+    store.add(record(status="failed"), ())
+    store.add(record(value=1.0), ())
+    store.add(record(value=2.0), ())
+    store.add(record(status="failed"), ())
+    assert anew(store).read(A, ORIGIN).rows[0]["bias"] == 1.0
 
 
-@pytest.mark.parametrize("ending", ["json", "npz"])
-@pytest.mark.parametrize(
-    "damage", [lambda c: b"", lambda c: c[:-7], flip_a_byte], ids=["emptied", "truncated", "flipped"]
-)
-def test_a_damaged_record_is_set_aside(store, ending, damage):
-    store.write(record())
-    store.write(record("b" * 20))
-    path = store.cells / f"{'a' * 20}.{ending}"
-    path.write_bytes(damage(path.read_bytes()))
-    assert [r.identity for r in store.records()] == ["b" * 20]
-    assert store.damaged() == ["a" * 20] and not path.exists()
-    store.write(record())
-    assert len(store.records()) == 2
-
-
-def test_a_flipped_byte_anywhere_is_found(store):
-    store.write(record(curve=False))
-    path = store.cells / f"{'a' * 20}.json"
+def test_any_byte_that_is_changed_is_found_and_no_other_record_is_lost(store):
+    store.add(record(curve=False), NOTES)
+    store.add(record(B), NOTES)
+    path = shard(store)
     content = path.read_bytes()
-    for at in range(0, len(content), 7):
-        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
-        found = store.read("a" * 20)
-        assert found is None or found == record(curve=False), at
-        path.write_bytes(content)
+    start = anew(store).places[B, ORIGIN].start
+    for at in range(start, len(content) - 1, 3):
+        for bit in (1, 64):
+            path.write_bytes(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :])
+            found = anew(store)
+            assert same(found.read(A, ORIGIN), record(curve=False))
+            assert (B, ORIGIN) not in found.places and found.damaged, (at, bit)
+    for at in range(start + 1, len(content)):
+        path.write_bytes(content[:at])
+        found = anew(store)
+        assert same(found.read(A, ORIGIN), record(curve=False)) and (B, ORIGIN) not in found.places
+        assert found.unfinished() == [path.name] and not found.damaged
 
 
-def test_curves_that_are_missing_are_damage(store):
-    store.write(record())
-    (store.cells / f"{'a' * 20}.npz").unlink()
-    assert store.read("a" * 20) is None and store.damaged() == ["a" * 20]
+def test_a_damaged_array_is_found_when_it_is_read(store):
+    large = np.zeros(LARGE // 8)
+    for name in (A, B):
+        store.add(record(name)._replace(rows=[{"large": large + (name == B)}]), NOTES)
+    first = anew(store).read(A, ORIGIN)
+    assert first is not None
+    (path, other) = sorted((store.cells / "arrays").iterdir())
+    content = path.read_bytes()
+    for damage in (b"", content[:-9], content[:-1] + b"\x01"):
+        path.write_bytes(damage)
+        found = anew(store)
+        assert sum(found.read(name, ORIGIN) is None for name in (A, B)) == 1 and len(found.damaged) == 1
+    path.unlink()
+    assert len(list(anew(store).records([(A, ORIGIN), (B, ORIGIN)]))) == 1 and other.exists()
 
 
-def test_a_full_disk_is_loud_and_leaves_earlier_records_alone(store, monkeypatch):
-    store.write(record())
+BOMBS = {
+    "nested without end": b"[" * 200_000,
+    "no record": canonical({"record": 5}),
+    "no JSON": b"\xff\xfe",
+    "a record without a status": canonical({"record": {"identity": A, "origin": ORIGIN}}),
+    "an array that is none": canonical(
+        {"record": record()._asdict() | {"rows": [{}], "arrays": [[0, "x", "<f8", [1 << 40], "AAAA"]]}}
+    ),
+    "an object array": canonical(
+        {"record": record()._asdict() | {"rows": [{}], "arrays": [[0, "x", "|O", [1], "AAAAAAAAAAA="]]}}
+    ),
+    "a row that is not there": canonical({"record": record()._asdict() | {"rows": [], "arrays": [[7, "x", "f.npy"]]}}),
+    "a path": canonical({"record": record()._asdict() | {"rows": [{}], "arrays": [[0, "x", "../../../secret.npy"]]}}),
+    "compressed": zlib.compress(b"0" * (1 << 22)),
+}
 
-    def full(handle):
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_has_a_valid_checksum_and_is_no_record_is_damaged_and_not_a_crash(store, name):
+    (store.cells / "bomb.jsonl").write_bytes(line(BOMBS[name].replace(b"\n", b" ")))
+    store.add(record(B), NOTES)
+    found = anew(store)
+    assert found.read(A, ORIGIN) is None and same(found.read(B, ORIGIN), record(B))
+    assert len(found.damaged) == 1
+    health = verified(store.cells.parent, repair=True)
+    assert health.whole == 1 and len(health.trouble) == 1
+    assert verified(store.cells.parent, repair=False).trouble == [] and list((store.cells / "damaged").iterdir())
+
+
+def test_half_a_line_is_taken_back_when_the_disk_is_full(store, monkeypatch):
+    store.add(record(), NOTES)
+    write = os.write
+
+    def full(handle, text):
+        write(handle, text[:40])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        store.write(record("b" * 20))
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(Stopped, match="the disk is full; what was recorded before is kept"):
+        store.add(record(B), NOTES)
     monkeypatch.undo()
-    assert [r.identity for r in store.records()] == ["a" * 20]
-    assert not any(path.name.startswith(".") for path in store.cells.iterdir())
+    store.add(record(B), NOTES)
+    found = anew(store)
+    assert set(found.places) == {(A, ORIGIN), (B, ORIGIN)} and not found.damaged
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="--results: cannot write to"):
-        Store(tmp_path / "file").require_writable()
+def test_a_folder_that_vanishes_is_named(store):
+    store.add(record(), NOTES)
+    os.rename(store.cells, store.cells.with_name("away"))
+    with pytest.raises(Stopped, match="the folder has vanished"):
+        store.add(record(B), NOTES)
 
 
-def test_one_cell_has_one_runner(store):
-    with store.claim("c" * 20) as mine, store.claim("c" * 20) as other:
-        assert mine and not other
-    with store.claim("c" * 20) as again:
-        assert again
+def test_files_are_written_whole_or_not_at_all_and_follow_no_link(tmp_path, monkeypatch):
+    """A figure that is drawn anew is either the old or the new one, at whatever moment the process is killed."""
+    target, victim = tmp_path / "figure.svg", tmp_path / "victim"
+    target.write_text("old")
+    victim.write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda size: "guessed")
+    (tmp_path / ".figure.svg.guessed").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        write_atomically(target, b"new")
+    assert victim.read_text() == "precious" and target.read_text() == "old"
+    monkeypatch.undo()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(target, b"new")
+    assert target.read_text() == "old"
 
 
-def test_the_table_has_finished_cells_only_and_load_results_finds_it(store, tmp_path):
-    store.write(record())
-    store.write(record("b" * 20, "diverged"))
-    assert table(store.records()).height == 2
-    assert tb.load_results("toy", tmp_path)["tau"].to_list() == [4, 4]
-    committed = tmp_path / "other"
-    committed.mkdir()
-    write_table(pl.DataFrame({"tau": [4], "bias": [1e-300], "curve": [[0.5, 0.25]]}), committed)
-    back = tb.load_results("other", tmp_path)
-    assert back["bias"].to_list() == [1e-300] and back["curve"].to_list() == [[0.5, 0.25]]
-    with pytest.raises(ValueError, match="there are none of 'nothing'"):
-        tb.load_results("nothing", tmp_path)
+def test_one_cell_has_one_runner_and_dead_ones_hold_nothing(tmp_path, monkeypatch):
+    one, two, three = (Leases(tmp_path) for _ in range(3))
+    assert one.take(A) and not two.take(A) and two.take(B)
+    one.give_back(A)
+    assert two.take(A)
+    words = json.loads((two.runners / two.me).read_text()) | {"started": "long ago"}  # another process has its number
+    (two.runners / two.me).write_text(json.dumps(words))
+    won = []
+    threads = [
+        threading.Thread(target=lambda who=who: won.append(who.take(A))) for who in (one, three) for _ in range(1)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won) == [False, True]
+    for who in (one, three):
+        who.close()
+    assert [path.name for path in one.folder.iterdir()] == [B]  # of the dead one, which nobody wanted
+    assert one.take(B) or True
 
 
-def test_a_record_is_readable_by_eye(store):
-    store.write(record(curve=False))
-    outer = json.loads((store.cells / f"{'a' * 20}.json").read_text())
-    assert set(outer) == {"checksum", "record"}
-    assert json.loads(outer["record"])["environment"] == {"run": "r"}
+def test_a_runner_of_another_machine_is_dead_when_its_heart_has_stopped(tmp_path, monkeypatch):
+    far, near = Leases(tmp_path), Leases(tmp_path)
+    assert far.take(A)
+
+    def beat(number):
+        words = json.loads((far.runners / far.me).read_text()) | {"host": "elsewhere", "beat": number}
+        (far.runners / far.me).write_text(json.dumps(words))
+
+    now = [0.0]
+    monkeypatch.setattr(leases.time, "monotonic", lambda: now[0])
+    for second in range(0, 200, 20):
+        now[0] = float(second)
+        beat(second)
+        assert not near.take(A)  # it lives, whatever its clock says
+    now[0] += leases.DEAD_AFTER - 1
+    assert not near.take(A)
+    now[0] += 2
+    assert near.take(A)
+
+
+def test_rows_are_kept_plain():
+    import jax.numpy as jnp
+
+    (row,) = storable([{"a": np.float32(0.5), "b": np.bool_(True), "c": [1, 2], "d": jnp.ones(2), "e": "t"}], {})
+    assert (row["a"], row["b"], row["e"]) == (0.5, True, "t") and type(row["a"]) is float and type(row["b"]) is bool
+    assert isinstance(row["c"], np.ndarray) and isinstance(row["d"], np.ndarray)
+    assert storable([{"tau": 4, "x": 1}], {"tau": 4}) == [{"x": 1}]
+    for rows, words in (
+        ([{"tau": 5}], "'tau' is 4 in the cell's own columns"),
+        ([{3: 1}], "the name of a column must be a text"),
+        ([5], "a dict is needed, got int"),
+        ([{"x": 1j}], "is needed, got complex"),
+        ([{"x": [1, "a", None]}], "x: a number, a text, None, or an array"),
+        ([{"x": np.float16(1)}], "of float16"),
+        ([{"x": object()}], "got object"),
+    ):
+        with pytest.raises(UserError, match=words):
+            storable(rows, {"tau": 4})
+
+
+def test_a_line_is_readable_by_eye(store):
+    text, _ = encode(record(curve=False))
+    checksum, _, body = text.partition(b" ")
+    assert digest(body[:-1]).encode() == checksum
+    assert json.loads(body)["record"]["rows"][0] == {"bias": 0.25, "name": "x"}

@@ -1,11 +1,57 @@
-"""An experiment for the tests: its cells can take time, fail, diverge, or never end, and it counts its measurements."""
+"""An experiment for the tests: its cells can take time and go wrong in many ways, and it counts its measurements."""
 
+import ctypes
 import os
+import subprocess
+import sys
 import time
+from decimal import Decimal
 
+import jax.numpy as jnp
 import numpy as np
 
 from tbptt_jax.lab.experiment import Claim, Experiment, Verdict
+
+UNSTORABLE = {
+    "decimal": lambda: [{"value": Decimal("0.1")}],
+    "generator": lambda: ({"value": i} for i in range(2)),
+    "bfloat16": lambda: [{"value": jnp.ones(3, jnp.bfloat16)}],
+    "an axis": lambda: [{"pause": -1.0}],
+    "huge": lambda: [{"value": 10**300}],
+}
+
+
+def hold_the_gil(seconds):
+    """As a library does that computes in C and does not let go of Python's lock."""
+    ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+def go_wrong(kind, log):
+    """What a cell can do to its process."""
+    if kind == "raises":
+        raise RuntimeError("this cell always fails [bold]and says so[/bold]")
+    if kind == "never ends":
+        time.sleep(1000)
+    if kind == "holds the lock":
+        hold_the_gil(900)
+    if kind == "segfault":
+        ctypes.string_at(0)
+    if kind == "killed":
+        os.kill(os.getpid(), 9)
+    if kind == "leaves":
+        os._exit(0)
+    if kind == "exits":
+        sys.exit(0)
+    if kind == "eats":
+        print("a last word", flush=True)
+        eaten = []
+        while True:
+            eaten.append(np.ones(1 << 22))
+    if kind == "has children":
+        child = subprocess.Popen(["sleep", "1000"])
+        with open(f"{log}.child", "w") as file:
+            file.write(str(child.pid))
+        time.sleep(1000)
 
 
 def measure(config, key):
@@ -14,17 +60,15 @@ def measure(config, key):
         with open(log, "a") as file:
             file.write(f"{config['x']}\n")
     time.sleep(config["pause"])
-    if config["kind"] == "raises" and config["x"] == 1:
-        raise RuntimeError("this cell always fails")
-    if config["kind"] == "never ends" and config["x"] == 1:
-        time.sleep(1000)
-    if config["kind"] == "dies" and config["x"] == 1 and not os.path.exists(f"{log}.died"):
-        open(f"{log}.died", "w").close()
-        os._exit(3)
+    if config["x"] == 1:
+        if config["kind"] in UNSTORABLE:
+            return UNSTORABLE[config["kind"]]()
+        go_wrong(config["kind"], log)
     value = np.random.default_rng(config["x"]).normal()
     if config["kind"] == "diverges" and config["x"] == 1:
         value = float("nan")
-    return [{"value": value, "curve": np.arange(3) * value}]
+    row = {"value": value, "curve": np.arange(3) * value, "even": np.bool_(config["x"] % 2 == 0)}
+    return [row | {"tiny": 1e-300} if config["x"] == 3 else row]
 
 
 def judge(table):
@@ -34,7 +78,10 @@ def judge(table):
 experiment = Experiment(
     name="toy",
     source="nowhere",
-    axes={"smoke": {"x": list(range(12)), "kind": "fine", "pause": 0.0}},
+    axes={
+        "smoke": {"x": list(range(12)), "kind": "fine", "pause": 0.0},
+        "default": {"x": list(range(14)), "kind": "fine", "pause": 0.0},
+    },
     measure=measure,
     claims=(Claim("There are twelve.", "nowhere", judge),),
 )

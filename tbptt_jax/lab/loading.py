@@ -1,0 +1,107 @@
+"""The one way to what was measured: one experiment, one grid, of one making; and it says what that is."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from tbptt_jax.files import write_atomically
+from tbptt_jax.lab.experiment import Experiment
+from tbptt_jax.lab.grid import Choices
+from tbptt_jax.lab.origin import differences
+from tbptt_jax.lab.plan import plan
+from tbptt_jax.lab.table import tidy
+from tbptt_jax.records.cell import Plan
+from tbptt_jax.records.committed import TABLE, about
+from tbptt_jax.records.store import Store
+
+LATEST = ".latest.json"
+
+
+class Loaded(NamedTuple):
+    """What there is of a grid."""
+
+    experiment: Experiment
+    plan: Plan
+    place: Path
+    """The folder of its table, figures and claims."""
+    store: Store
+    frame: pl.DataFrame
+    counts: Counter
+    """Cells by status, of those that fit; "stale" ones were made by other code or data, or otherwise."""
+    why_stale: Counter
+    said: str
+    """Which grid this is, and where it was found, in a line."""
+
+
+def load(experiment: Experiment, results: Path, choices: Choices | None = None) -> Loaded:
+    """What was measured of a grid; of the latest one that was run here if none is given.
+
+    The records that fit count; where the committed table of this very grid holds more cells, that is taken.
+    """
+    folder = results / experiment.name
+    choices, precision, devices = (choices, None, None) if choices else latest(folder) or (Choices(), None, None)
+    store = Store(folder).refresh()
+    planned = plan(experiment, choices, precision, devices)
+    place = choices.place(folder)
+    fitting = [cell for cell in planned.cells if cell.key in store.places]
+    counts = Counter(store.places[cell.key].status for cell in fitting)
+    why = why_stale(store, planned)
+    counts["stale"] = sum(why.values())
+    words = f"{experiment.name}, {choices}: "
+    committed = about(place / TABLE) if (place / TABLE).is_file() else None
+    if committed is not None and committed["asked"] != str(choices):
+        committed = None
+    unspoken = place == folder and (place / TABLE).is_file() and about(place / TABLE) is None
+    in_table = sum(record[2] == "done" for record in committed["records"]) if committed else 0
+    if in_table > counts["done"] or (unspoken and not counts["done"]):
+        frame = pl.read_parquet(place / TABLE)
+        words += f"the committed table, {made_by(committed, planned)}"
+    else:
+        frame = tidy(experiment, store.records(cell.key for cell in fitting))
+        words += f"{counts['done']} of {len(planned.cells)} cells"
+    return Loaded(experiment, planned, place, store, frame, counts, why, words)
+
+
+def made_by(words: dict[str, Any] | None, planned: Plan) -> str:
+    if words is None:
+        return "which does not say what made it"
+    done = sum(record[2] == "done" for record in words["records"])
+    text = f"{done} of {len(planned.cells)} cells"
+    now = {cell.identity: cell.origin for cell in planned.cells}
+    for identity, origin, *_ in words["records"]:
+        if identity in now and origin != now[identity]:
+            otherwise = differences(words["notes"].get(origin, {}), planned.origins[now[identity]])
+            return f"{text}, measured otherwise than would be done now ({'; '.join(otherwise)})"
+    return text
+
+
+def why_stale(store: Store, planned: Plan) -> Counter:
+    """Of the cells that have only records that do not fit, how many there are for each reason."""
+    made: dict[str, str] = {}
+    for (identity, origin), place in store.places.items():
+        if place.status == "done":
+            made[identity] = origin
+    why: Counter = Counter()
+    for cell in planned.cells:
+        if cell.key not in store.places and cell.identity in made:
+            then = store.notes.get(made[cell.identity], {})
+            why["; ".join(differences(then, planned.origins[cell.origin])) or "made otherwise"] += 1
+    return why
+
+
+def remember(folder: Path, choices: Choices, planned: Plan) -> None:
+    """Note which grid was run last, and how: the other commands speak of it unless told otherwise."""
+    origin = next(iter(planned.origins.values()))
+    words = {"choices": vars(choices), "precision": origin["precision"], "devices": origin["devices"]}
+    write_atomically(folder / "cells" / LATEST, json.dumps(words).encode())
+
+
+def latest(folder: Path) -> tuple[Choices, str, str] | None:
+    try:
+        words = json.loads((folder / "cells" / LATEST).read_text())
+        return Choices(**words["choices"]), words["precision"], words["devices"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,22 @@
+"""A grid as plain values: which cells, what decides their numbers, and where this process computes."""
+
+from tbptt_jax.errors import UserError
+from tbptt_jax.lab.experiment import Experiment
+from tbptt_jax.lab.grid import Choices, cells
+from tbptt_jax.lab.measuring import environment
+from tbptt_jax.lab.origin import Origins
+from tbptt_jax.records.cell import Cell, Plan
+
+
+def plan(experiment: Experiment, choices: Choices, precision: str | None = None, devices: str | None = None) -> Plan:
+    """The plan of an experiment's grid, in this process's precision and on its devices unless others are named; refused
+    before anything runs if a value or a file cannot be."""
+    origins = Origins(precision, devices)
+    found = [
+        Cell(config.identity, origins.of(config), dict(config.axes), config.columns)
+        for config in cells(experiment, choices)
+    ]
+    if not found:
+        raise UserError(f"{experiment.name}: no cell makes sense at {choices}")
+    where = environment() | {"scale": choices.scale, "version": experiment.version}
+    return Plan(experiment.name, experiment.version, str(choices), found, origins.by_digest, where)

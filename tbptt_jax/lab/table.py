@@ -1,0 +1,94 @@
+"""The tidy table of an experiment: a row for every row of every finished cell. It is committed as one Parquet file.
+
+The file also says of which cells it is and what made them, so that a run on another machine goes on from it.
+"""
+
+import base64
+import io
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tbptt_jax.files import write_atomically
+from tbptt_jax.lab.experiment import Experiment
+from tbptt_jax.lab.grid import as_list
+from tbptt_jax.records.cell import Plan
+from tbptt_jax.records.committed import ABOUT
+from tbptt_jax.records.record import Record
+
+
+def tidy(experiment: Experiment, records: Iterable[Record]) -> pl.DataFrame:
+    """The table of the records that are done, in their order: the columns of a cell beside what it measured, and an
+    empty one for every axis that no cell has. Curves are lists; a list of texts is one text."""
+    axes = {name: as_list(values) for scale in experiment.axes.values() for name, values in scale.items()}
+    fixed: dict[str, list[Any]] = {name: [] for name in axes}
+    given: dict[str, list[Any]] = {}
+    height = 0
+    for record in records:
+        for row in record.rows if record.status == "done" else ():
+            for name, value in record.config.items():
+                fixed.setdefault(name, [None] * height).append(value)
+            for name, value in row.items():
+                given.setdefault(name, [None] * height).append(value)
+            height += 1
+            for column in (*fixed.values(), *given.values()):
+                if len(column) < height:
+                    column.append(None)
+    if height == 0:
+        return pl.DataFrame()
+    columns = [as_series(name, values) for name, values in fixed.items()]
+    columns = [
+        one.cast(pl.String if isinstance(axes[one.name][0], str) else pl.Int64) if one.dtype == pl.Null else one
+        for one in columns
+    ]
+    return pl.DataFrame([*columns, *(as_series(name, given[name]) for name in sorted(given))])
+
+
+def as_series(name: str, values: list[Any]) -> pl.Series:
+    arrays = [value for value in values if isinstance(value, np.ndarray)]
+    if arrays and all(array.ndim == 1 for array in arrays):
+        widest = np.result_type(*arrays)
+        wide = np.float64 if widest.kind == "f" else np.int64 if widest.kind in "iu" else widest
+        found = [None if value is None else pl.Series(np.asarray(value).astype(wide)) for value in values]
+        return pl.Series(name, found, dtype=pl.List(next(one.dtype for one in found if one is not None)))
+    return pl.Series(name, [as_plain(value) for value in values], strict=False)
+
+
+def as_plain(value: Any) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return "; ".join(value)
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def scalars(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns that hold numbers and texts: what can be written as CSV."""
+    return frame.select([c for c in frame.columns if not frame[c].dtype.is_nested() and frame[c].dtype != pl.Object])
+
+
+def write_table(frame: pl.DataFrame, plan: Plan, records: Sequence[Record], notes: Mapping[str, Any], path: Path):
+    """Commit a table, curves included and in full precision, and what its records come from."""
+    used = {name for record in records for name in (record.origin, record.environment)}
+    about = {
+        "experiment": plan.experiment,
+        "version": plan.version,
+        "asked": plan.asked,
+        "cells": len(plan.cells),
+        "measured": [name for name in frame.columns if any(name in row for record in records for row in record.rows)],
+        "notes": {name: notes[name] for name in sorted(used) if name in notes},
+        "records": [
+            [
+                *(record.identity, record.origin, record.status, record.reason, record.environment, record.seconds),
+                *(len(record.rows) if record.status == "done" else 0, record.config),
+            ]
+            for record in records
+        ],
+    }
+    text = base64.b64encode(zlib.compress(json.dumps(about).encode(), 9)).decode()
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", metadata={ABOUT: text})
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,41 @@
+"""What the runner of a sweep knows of it: cells in plain values, without the objects that they mean."""
+
+from typing import Any, NamedTuple
+
+
+class Cell(NamedTuple):
+    """One cell of a grid."""
+
+    identity: str
+    origin: str
+    """The digest of what else decides its numbers."""
+    axes: dict[str, Any]
+    columns: dict[str, Any]
+    """What every row of it has in tables beside what was measured."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.identity, self.origin
+
+
+class Plan(NamedTuple):
+    """A grid as it was asked for, and what decides its numbers."""
+
+    experiment: str
+    version: int
+    asked: str
+    """What was chosen, in words."""
+    cells: list[Cell]
+    origins: dict[str, dict[str, Any]]
+    environment: dict[str, Any]
+
+
+def label(columns: dict[str, Any], varying: list[str]) -> str:
+    """A cell in a few words: what distinguishes it from the others."""
+    return ", ".join(f"{name}={columns[name]}" for name in varying if name in columns)
+
+
+def varying(cells: list[Cell]) -> list[str]:
+    """The axes in which cells differ."""
+    names = {name: None for cell in cells[:1] for name in cell.axes}
+    return [name for name in names if len({str(cell.axes.get(name)) for cell in cells}) > 1]

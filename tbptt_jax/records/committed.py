@@ -1,0 +1,69 @@
+"""The table that is committed of an experiment, as records: a run in a fresh clone goes on from it."""
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tbptt_jax.errors import UserError
+from tbptt_jax.records.cell import Plan
+from tbptt_jax.records.record import Record
+from tbptt_jax.records.store import Store
+
+TABLE = "table.parquet"
+ABOUT = "tbptt_jax"
+"""The key, in the file's metadata, of what it says of its records."""
+
+
+def about(path: Path) -> dict[str, Any] | None:
+    """What a committed table says of its records; None where it is of a version that did not."""
+    import polars as pl
+
+    text = pl.read_parquet_metadata(path).get(ABOUT)
+    if text is None:
+        return None
+    decompress = zlib.decompressobj()
+    content = decompress.decompress(base64.b64decode(text), 1 << 28)
+    if decompress.unconsumed_tail:
+        raise UserError(f"{path}: what it says of its records has no end")
+    return json.loads(content)
+
+
+def committed_records(path: Path) -> tuple[list[Record], dict[str, Any]]:
+    """The records that a committed table was made of, and what they share by digest; those that failed are left out."""
+    words = about(path)
+    if words is None:
+        return [], {}
+    import polars as pl
+
+    rows = pl.read_parquet(path).to_dicts()
+    records, at, names = [], 0, words["measured"]
+    for identity, origin, status, reason, environment, seconds, height, config in words["records"]:
+        measured = [{name: as_array(row[name]) for name in names} for row in rows[at : at + height]]
+        at += height
+        if status != "failed":
+            records.append(Record(identity, origin, config, status, reason, measured, environment, seconds))
+    return records, words["notes"]
+
+
+def as_array(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, list) else value
+
+
+def adopt(store: Store, planned: Plan, folder: Path) -> int:
+    """Take over from the committed tables below a folder what the store lacks and what fits; how many cells."""
+    lacking = {cell.key for cell in planned.cells if cell.key not in store.places}
+    taken = 0
+    for path in sorted(folder.glob(f"**/{TABLE}")) if lacking else ():
+        records, notes = committed_records(path)
+        for record in records:
+            if (record.identity, record.origin) in lacking:
+                store.add(record, [notes[name] for name in (record.origin, record.environment) if name in notes])
+                lacking.discard((record.identity, record.origin))
+                taken += 1
+    store.flush()
+    store.refresh()
+    return taken

@@ -1,0 +1,37 @@
+"""Results as a table, for whoever draws and judges in Python."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tbptt_jax.errors import UserError
+from tbptt_jax.experiments import load as load_experiment
+from tbptt_jax.experiments import names
+from tbptt_jax.lab.grid import Choices
+from tbptt_jax.lab.loading import load
+from tbptt_jax.records.committed import TABLE
+
+
+def load_results(
+    name: str, results: str | os.PathLike = "results", scale: str = "default", **choices: Any
+) -> pl.DataFrame:
+    """The tidy table of an experiment, or of a file that holds one, at one scale: of the records in `results` that fit
+    the code as it is, or the committed table where that holds more. `choices` are those of `tb.lab.Choices`.
+
+    What is loaded is said on stderr, if anything is missing or was measured otherwise.
+    """
+    asked = Choices(scale, **choices)
+    if not name.endswith(".py") and "/" not in name and name not in names():
+        path = asked.place(Path(results) / name) / TABLE
+        if path.is_file():
+            return pl.read_parquet(path)
+        raise UserError(f"results: there is no table of {name!r} at {asked} in {Path(results)}")
+    loaded = load(load_experiment(name), Path(results), asked)
+    if loaded.frame.is_empty():
+        raise UserError(f"results: there are none of {loaded.said}")
+    if loaded.counts["done"] < len(loaded.plan.cells):
+        print(loaded.said, file=sys.stderr)
+    return loaded.frame
