@@ -1,6 +1,7 @@
 """From axes to cells: what may be chosen instead, how it is written, and what is refused before anything runs."""
 
 import ast
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Choices:
     @property
     def others(self) -> list[str]:
         """In words, the values that are chosen in the place of the scale's own."""
-        words = list(self.settings)
+        words = [short(text) for text in self.settings]
         for name, values in (("", self.estimators), ("+", self.added_estimators), ("task=", self.tasks)):
             words += [f"{name}{value}" for value in values]
         return words + ([f"seeds={self.seeds}"] if self.seeds is not None else [])
@@ -76,6 +77,11 @@ def cells(experiment: Experiment, choices: Choices) -> list[Config]:
         if named.setdefault(one.series, one.given) != one.given:
             raise UserError(f"estimator: {named[one.series]} and {one.given} would have the same name {one.series}")
     return [config for config in once.values() if experiment.makes_sense is None or experiment.makes_sense(config)]
+
+
+def short(text: str) -> str:
+    """A text that may be long, in a few words that no other has."""
+    return text if len(text) <= 80 else f"{text[:48]}… ({hashlib.sha256(text.encode()).hexdigest()[:6]})"
 
 
 def as_list(values: Any) -> list:

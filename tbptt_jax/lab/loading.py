@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,16 +80,21 @@ def made_by(words: dict[str, Any] | None, planned: Plan) -> str:
 
 
 def why_stale(store: Store, planned: Plan) -> Counter:
-    """Of the cells that have only records that do not fit, how many there are for each reason."""
-    made: dict[str, str] = {}
+    """Of the cells that have only records that do not fit, how many there are for each reason: what the nearest of
+    their records was made of."""
+    made: dict[str, list[str]] = {}
     for (identity, origin), place in store.places.items():
         if place.status == "done":
-            made[identity] = origin
+            made.setdefault(identity, []).append(origin)
+
+    @cache
+    def words(then: str, now: str) -> tuple[str, ...]:
+        return tuple(differences(store.notes.get(then, {}), planned.origins[now]))
+
     why: Counter = Counter()
     for cell in planned.cells:
         if cell.key not in store.places and cell.identity in made:
-            then = store.notes.get(made[cell.identity], {})
-            why["; ".join(differences(then, planned.origins[cell.origin])) or "made otherwise"] += 1
+            why["; ".join(min((words(then, cell.origin) for then in made[cell.identity]), key=len))] += 1
     return why
 
 

@@ -19,6 +19,8 @@ import numpy as np
 from tbptt_jax.lab.config import Config
 from tbptt_jax.records.record import Record, storable
 
+COMPILES = 0.005
+"""Seconds that a cell takes at least if it compiles anything."""
 SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
 
 
@@ -55,9 +57,9 @@ def measured(config: Config, origin: str, environment: str, scratch: Path, *, de
             raise
         traceback.print_exc()
         status, reason = "failed", said(error)
-    if crowded():
-        jax.clear_caches()
     seconds = time.monotonic() - start
+    if seconds > COMPILES and crowded():
+        jax.clear_caches()
     return Record(config.identity, origin, config.columns, status, reason, rows, environment, seconds)
 
 

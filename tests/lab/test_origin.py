@@ -168,7 +168,7 @@ def test_a_committed_table_is_resumed_from_and_read_without_cells(tmp_path, capf
     place = there / "toy" / "smoke"
     place.mkdir(parents=True)
     shutil.copy(here / "toy" / "chosen" / "table.parquet", place)
-    code, output = tbptt(capfd, "run", TOY, *SMOKE, results=there)
+    output = tbptt(capfd, "run", TOY, *SMOKE, results=there)[1]
     assert "taken over from the committed table: 3 cells" in output and output.count("done      x=") == 9, output
     assert tbptt(capfd, "run", TOY, *SMOKE, results=here)[0] == 0
     assert rows(there).equals(rows(here)) and rows(there).schema == rows(here).schema
@@ -214,7 +214,7 @@ def test_status_says_what_runs_and_for_how_long(tmp_path, capfd):
     runner = Leases(tmp_path / "toy" / "cells")
     runner._beaten = -100.0
     runner.beat({"x=9": 75.2}, {"done": 3, "failed": 1})
-    code, status = tbptt(capfd, "status", TOY, results=tmp_path)
+    status = tbptt(capfd, "status", TOY, results=tmp_path)[1]
     assert f"at work: process {os.getpid()} on" in status and "4 cells settled" in status and "for 75 s: x=9" in status
     runner.close()
     assert "1 done, 1 failed" in status
