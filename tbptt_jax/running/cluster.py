@@ -5,6 +5,7 @@ back what that gives; this side alone writes records. A worker that is lost is r
 scheduler that is lost ends the run, and no cell is blamed for it.
 """
 
+import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -131,6 +132,7 @@ def client_of(scheduler: str | None, slurm: str | None, jobs: int) -> Iterator[A
         from distributed import Client
     except ImportError as error:
         raise UserError("--scheduler, --slurm: they need Dask; pip install 'tbptt_jax[cluster]'") from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said in our own words
     if slurm is not None:
         with slurm_cluster(slurm, jobs) as cluster, Client(cluster) as client:
             first_worker(client)
