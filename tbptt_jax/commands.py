@@ -3,7 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from tbptt_jax.files import write_atomically
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Choices
 from tbptt_jax.lab.loading import Loaded, load, remember
-from tbptt_jax.lab.table import scalars, tidy, write_table
+from tbptt_jax.lab.table import Head, head, scalars, tidy, write_table
 from tbptt_jax.records.cell import Plan, label, varying
 from tbptt_jax.records.committed import TABLE
 from tbptt_jax.records.leases import alive
-from tbptt_jax.records.record import STATUSES
+from tbptt_jax.records.record import STATUSES, Record
 from tbptt_jax.records.store import Store, older_records
+from tbptt_jax.running.progress import in_time
 
 
 def conclude(
@@ -32,20 +34,26 @@ def conclude(
     experiment, choices = load_experiment(name), Choices(**asked)
     place = choices.place(results / experiment.name)
     remember(results / experiment.name, choices, plan)
-    records = list(store.records(cell.key for cell in plan.cells))
-    frame = tidy(experiment, records)
+    heads: list[Head] = []
+
+    def records() -> Iterator[Record]:
+        for record in store.records(cell.key for cell in plan.cells):
+            heads.append(head(record))
+            yield record
+
+    frame = tidy(experiment, records())
     if frame.is_empty():
         return
     place.mkdir(parents=True, exist_ok=True)
-    write_table(frame, plan, records, store.notes | plan.origins, place / TABLE)
+    write_table(frame, plan, heads, store.notes | plan.origins, place / TABLE)
     figures = draw(experiment, frame, place)
     verdicts = show_claims(experiment, frame, str(choices))
     write_atomically(place / "claims.json", (json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n").encode())
     where = {
         "command": " ".join(["tbptt", *words]),
         "asked": plan.asked,
-        "cells": len(records),
-        "measured": [store.notes[one] for one in sorted({record.environment for record in records})],
+        "cells": len(heads),
+        "measured": [store.notes[one] for one in sorted({one.environment for one in heads})],
     }
     write_atomically(place / "provenance.json", (json.dumps(where, indent=1) + "\n").encode())
     for figure in figures:
@@ -107,7 +115,8 @@ def say_status(loaded: Loaded) -> None:
         print(f"  stale: {count} cells: {why}")
     for runner in alive(store.cells):
         settled = sum(runner["counts"].values())
-        print(f"  at work: process {runner['pid']} on {runner['host']}, {settled} cells settled")
+        left = f", about {in_time(runner['left'])} left" if runner["left"] > 0 else ""
+        print(f"  at work: process {runner['pid']} on {runner['host']}, {settled} cells settled{left}")
         for what, seconds in runner["running"].items():
             print(f"    for {seconds:.0f} s: {what}")
     if store.damaged:
@@ -117,9 +126,10 @@ def say_status(loaded: Loaded) -> None:
 
 
 def plot_command(name: str, results: Path, choices: Choices | None) -> int:
-    loaded = measured(load(load_experiment(name), results, choices), name)
+    loaded = load(load_experiment(name), results, choices)
+    frame = measured(loaded, name)
     loaded.place.mkdir(parents=True, exist_ok=True)
-    for figure in draw(loaded.experiment, loaded.frame, loaded.place):
+    for figure in draw(loaded.experiment, frame, loaded.place):
         print(f"figure: {figure}")
     return 0
 
@@ -127,7 +137,7 @@ def plot_command(name: str, results: Path, choices: Choices | None) -> int:
 def claims_command(name: str, results: Path, choices: Choices | None) -> int:
     loaded = load(load_experiment(name), results, choices)
     print(loaded.said)
-    show_claims(loaded.experiment, loaded.frame, str(loaded.plan.asked))
+    show_claims(loaded.experiment, loaded.frame(), loaded.plan.asked)
     return 0
 
 
@@ -135,9 +145,7 @@ def export_command(name: str, results: Path, choices: Choices | None, output: Pa
     writers: Mapping = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
     if output.suffix not in writers:
         raise UserError(f"--output: a file that ends in .csv or .parquet is needed, got {output}")
-    from io import BytesIO
-
-    frame = scalars(measured(load(load_experiment(name), results, choices), name).frame)
+    frame = scalars(measured(load(load_experiment(name), results, choices), name))
     buffer = BytesIO()
     writers[output.suffix](frame, buffer)
     write_atomically(output, buffer.getvalue())
@@ -145,10 +153,11 @@ def export_command(name: str, results: Path, choices: Choices | None, output: Pa
     return 0
 
 
-def measured(loaded: Loaded, name: str) -> Loaded:
-    """What was loaded, which must not be nothing; it says what it is."""
-    if loaded.frame.is_empty():
+def measured(loaded: Loaded, name: str) -> pl.DataFrame:
+    """The table of what was loaded, which must not be empty; it says what it is."""
+    frame = loaded.frame()
+    if frame.is_empty():
         stale = f" ({loaded.counts['stale']} cells are stale; tbptt status says why)" if loaded.counts["stale"] else ""
         raise UserError(f"{name}: nothing has been measured yet{stale}; start with tbptt run {name}")
     print(loaded.said)
-    return loaded
+    return frame

@@ -3,11 +3,13 @@
 `pyproject.toml` bounds JAX above for the sake of this file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun, jaxprs_in_params
 from jax.extend.source_info_util import summarize
 from jax.interpreters import ad, batching, mlir
@@ -110,3 +112,22 @@ def depends_on(jaxpr: Jaxpr, inputs: list[Var]) -> Iterator[bool]:
         if any(map(is_reached, equation.invars)):
             reached.update(equation.outvars)
     return map(is_reached, jaxpr.outvars)
+
+
+def program(function: Callable, *arguments: Any) -> tuple[str, bytes]:
+    """A function's program as text, and the digest of the constants that it holds, which the text does not show."""
+    closed = jax.make_jaxpr(function)(*arguments)
+    whole = hashlib.sha256()
+    waiting: list[Any] = [closed]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, Jaxpr):
+            waiting += [parameter for equation in value.eqns for parameter in equation.params.values()]
+        elif isinstance(value, ClosedJaxpr):
+            waiting += [value.jaxpr]
+            for constant in value.consts:
+                is_key = jax.dtypes.issubdtype(getattr(constant, "dtype", float), jax.dtypes.prng_key)
+                whole.update(np.asarray(jax.random.key_data(constant) if is_key else constant).tobytes())
+    return str(closed), whole.digest()

@@ -30,8 +30,9 @@ def load_results(
             return pl.read_parquet(path)
         raise UserError(f"results: there is no table of {name!r} at {asked} in {Path(results)}")
     loaded = load(load_experiment(name), Path(results), asked)
-    if loaded.frame.is_empty():
+    frame = loaded.frame()
+    if frame.is_empty():
         raise UserError(f"results: there are none of {loaded.said}")
     if loaded.counts["done"] < len(loaded.plan.cells):
         print(loaded.said, file=sys.stderr)
-    return loaded.frame
+    return frame

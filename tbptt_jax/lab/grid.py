@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -66,17 +66,25 @@ class Choices:
 
 def cells(experiment: Experiment, choices: Choices) -> list[Config]:
     """Every cell of the grid that makes sense, each once; refused before anything runs if a value cannot be."""
+    return list(each_cell(experiment, choices))
+
+
+def each_cell(experiment: Experiment, choices: Choices) -> Iterator[Config]:
+    """The same, one at a time: of a hundred thousand, what they mean need not be held."""
     axes = choices.axes(experiment)
     for name in experiment.together:
         axes[name] = [axes[name]]
     choose = cache(choose_estimator)  # of many cells, few estimators
-    found = [read_config(experiment, dict(zip(axes, values)), choose) for values in product(*axes.values())]
-    once = {config.identity: config for config in found}
+    seen: set[str] = set()
     named: dict[str, str] = {}
-    for one in (one for config in found for one in config.chosen):
-        if named.setdefault(one.series, one.given) != one.given:
-            raise UserError(f"estimator: {named[one.series]} and {one.given} would have the same name {one.series}")
-    return [config for config in once.values() if experiment.makes_sense is None or experiment.makes_sense(config)]
+    for values in product(*axes.values()):
+        config = read_config(experiment, dict(zip(axes, values)), choose)
+        for one in config.chosen:
+            if named.setdefault(one.series, one.given) != one.given:
+                raise UserError(f"estimator: {named[one.series]} and {one.given} would have the same name {one.series}")
+        if config.identity not in seen and (experiment.makes_sense is None or experiment.makes_sense(config)):
+            seen.add(config.identity)
+            yield config
 
 
 def short(text: str) -> str:

@@ -29,12 +29,19 @@ class Loaded(NamedTuple):
     place: Path
     """The folder of its table, figures and claims."""
     store: Store
-    frame: pl.DataFrame
     counts: Counter
     """Cells by status, of those that fit; "stale" ones were made by other code or data, or otherwise."""
     why_stale: Counter
     said: str
     """Which grid this is, and where it was found, in a line."""
+    in_table: bool
+    """Whether it is read from the committed table."""
+
+    def frame(self) -> pl.DataFrame:
+        """The tidy table."""
+        if self.in_table:
+            return pl.read_parquet(self.place / TABLE)
+        return tidy(self.experiment, self.store.records(cell.key for cell in self.plan.cells))
 
 
 def load(experiment: Experiment, results: Path, choices: Choices | None = None) -> Loaded:
@@ -58,12 +65,12 @@ def load(experiment: Experiment, results: Path, choices: Choices | None = None) 
     unspoken = place == folder and (place / TABLE).is_file() and about(place / TABLE) is None
     in_table = sum(record[2] == "done" for record in committed["records"]) if committed else 0
     if in_table > counts["done"] or (unspoken and not counts["done"]):
-        frame = pl.read_parquet(place / TABLE)
+        where = True
         words += f"the committed table, {made_by(committed, planned)}"
     else:
-        frame = tidy(experiment, store.records(cell.key for cell in fitting))
+        where = False
         words += f"{counts['done']} of {len(planned.cells)} cells"
-    return Loaded(experiment, planned, place, store, frame, counts, why, words)
+    return Loaded(experiment, planned, place, store, counts, why, words, where)
 
 
 def made_by(words: dict[str, Any] | None, planned: Plan) -> str:
@@ -88,13 +95,14 @@ def why_stale(store: Store, planned: Plan) -> Counter:
             made.setdefault(identity, []).append(origin)
 
     @cache
-    def words(then: str, now: str) -> tuple[str, ...]:
-        return tuple(differences(store.notes.get(then, {}), planned.origins[now]))
+    def words(then: str, now: str) -> list[str]:
+        return differences(store.notes.get(then, {}), planned.origins[now])
 
     why: Counter = Counter()
     for cell in planned.cells:
         if cell.key not in store.places and cell.identity in made:
-            why["; ".join(min((words(then, cell.origin) for then in made[cell.identity]), key=len))] += 1
+            reasons = sorted((words(then, cell.origin) for then in made[cell.identity]), key=lambda one: len(one))
+            why["; ".join(reasons[0])] += 1
     return why
 
 

@@ -89,6 +89,11 @@ def devices() -> str:
     return f"{len(local)} {local[0].platform}" + (f" ({kind})" if kind.lower() != local[0].platform else "")
 
 
+def lasting(origin: Origin) -> str:
+    """What a half-finished cell must have in common with one that goes on from it: all but the devices."""
+    return digest(canonical(origin | {"devices": None}))[:12]
+
+
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """In words, what is otherwise than when a record was made."""
     words = []

@@ -2,7 +2,7 @@
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.lab.experiment import Experiment
-from tbptt_jax.lab.grid import Choices, cells
+from tbptt_jax.lab.grid import Choices, each_cell
 from tbptt_jax.lab.measuring import environment
 from tbptt_jax.lab.origin import Origins
 from tbptt_jax.records.cell import Cell, Plan
@@ -14,7 +14,7 @@ def plan(experiment: Experiment, choices: Choices, precision: str | None = None,
     origins = Origins(precision, devices)
     found = [
         Cell(config.identity, origins.of(config), dict(config.axes), config.columns)
-        for config in cells(experiment, choices)
+        for config in each_cell(experiment, choices)
     ]
     if not found:
         raise UserError(f"{experiment.name}: no cell makes sense at {choices}")

@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -24,29 +24,34 @@ from tbptt_jax.records.record import Record
 
 def tidy(experiment: Experiment, records: Iterable[Record]) -> pl.DataFrame:
     """The table of the records that are done, in their order: the columns of a cell beside what it measured, and an
-    empty one for every axis that no cell has. Curves are lists; a list of texts is one text."""
+    empty one for every axis that no cell has. Curves are lists; a list of texts is one text. Of an array larger than a
+    mebibyte the table has the name of its file in `cells/arrays`, in the column NAME_file."""
     axes = {name: as_list(values) for scale in experiment.axes.values() for name, values in scale.items()}
     fixed: dict[str, list[Any]] = {name: [] for name in axes}
     given: dict[str, list[Any]] = {}
     height = 0
     for record in records:
         for row in record.rows if record.status == "done" else ():
-            for name, value in record.config.items():
-                fixed.setdefault(name, [None] * height).append(value)
-            for name, value in row.items():
-                given.setdefault(name, [None] * height).append(value)
+            for columns, values in ((fixed, record.config), (given, row)):
+                for name, value in values.items():
+                    column = columns.get(name)
+                    if column is None:
+                        column = columns[name] = []
+                    column += [None] * (height - len(column))
+                    column.append(value)
             height += 1
-            for column in (*fixed.values(), *given.values()):
-                if len(column) < height:
-                    column.append(None)
+    for column in (*fixed.values(), *given.values()):
+        column += [None] * (height - len(column))
     if height == 0:
         return pl.DataFrame()
-    columns = [as_series(name, values) for name, values in fixed.items()]
-    columns = [
-        one.cast(pl.String if isinstance(axes[one.name][0], str) else pl.Int64) if one.dtype == pl.Null else one
-        for one in columns
-    ]
-    return pl.DataFrame([*columns, *(as_series(name, given[name]) for name in sorted(given))])
+    series = [as_series(name, values) for name, values in fixed.items()]
+    series = [one.cast(kind_of(axes[one.name])) if one.dtype == pl.Null else one for one in series]
+    return pl.DataFrame([*series, *(as_series(name, given[name]) for name in sorted(given))])
+
+
+def kind_of(values: list[Any]) -> Any:
+    """The type of a column in which no cell has an entry."""
+    return pl.String if isinstance(values[0], str) else pl.Int64
 
 
 def as_series(name: str, values: list[Any]) -> pl.Series:
@@ -70,23 +75,37 @@ def scalars(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select([c for c in frame.columns if not frame[c].dtype.is_nested() and frame[c].dtype != pl.Object])
 
 
-def write_table(frame: pl.DataFrame, plan: Plan, records: Sequence[Record], notes: Mapping[str, Any], path: Path):
+class Head(NamedTuple):
+    """A record without what it measured, and how many rows of a table are its."""
+
+    identity: str
+    origin: str
+    status: str
+    reason: str
+    environment: str
+    seconds: float
+    height: int
+    config: dict[str, Any]
+
+
+def head(record: Record) -> Head:
+    height = len(record.rows) if record.status == "done" else 0
+    words = (record.identity, record.origin, record.status, record.reason, record.environment, record.seconds)
+    return Head(*words, height, record.config)
+
+
+def write_table(frame: pl.DataFrame, plan: Plan, heads: Sequence[Head], notes: Mapping[str, Any], path: Path) -> None:
     """Commit a table, curves included and in full precision, and what its records come from."""
-    used = {name for record in records for name in (record.origin, record.environment)}
+    used = {name for one in heads for name in (one.origin, one.environment)}
+    fixed = {name for one in heads for name in one.config}
     about = {
         "experiment": plan.experiment,
         "version": plan.version,
         "asked": plan.asked,
         "cells": len(plan.cells),
-        "measured": [name for name in frame.columns if any(name in row for record in records for row in record.rows)],
+        "measured": [name for name in frame.columns if name not in fixed],
         "notes": {name: notes[name] for name in sorted(used) if name in notes},
-        "records": [
-            [
-                *(record.identity, record.origin, record.status, record.reason, record.environment, record.seconds),
-                *(len(record.rows) if record.status == "done" else 0, record.config),
-            ]
-            for record in records
-        ],
+        "records": heads,
     }
     text = base64.b64encode(zlib.compress(json.dumps(about).encode(), 9)).decode()
     buffer = io.BytesIO()

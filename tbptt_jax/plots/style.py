@@ -80,6 +80,8 @@ def save(draw: Callable[[], Mapping[str, Any]], folder: Path) -> tuple[list[Path
     paths, lacking = [], {}
     with plt.rc_context(RC):
         for name, figure in draw().items():
+            if Path(name).name != name or name.startswith("."):
+                raise ValueError(f"figure {name!r}: a name that is a file's in this very folder is needed")
             try:
                 figure = figure() if callable(figure) else figure
             except NotMeasured as lack:

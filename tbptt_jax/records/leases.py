@@ -32,6 +32,9 @@ class Runner(NamedTuple):
     running: dict[str, float]
     """What it is at, in words, and for how many seconds."""
     counts: dict[str, int]
+    """Cells by status, as far as it has come."""
+    left: float
+    """Seconds until it is done, at the pace so far; −1: nobody knows."""
 
 
 class Leases:
@@ -46,7 +49,7 @@ class Leases:
         self._beaten = -BEAT
         self.folder.mkdir(parents=True, exist_ok=True)
         self.runners.mkdir(parents=True, exist_ok=True)
-        self.beat({}, {})
+        self.beat({}, {}, -1.0)
 
     def take(self, cell: str) -> bool:
         """Whether this runner has the cell to itself now."""
@@ -87,13 +90,13 @@ class Leases:
                 path = path.with_name(cut)
                 path.unlink(missing_ok=True)
 
-    def beat(self, running: dict[str, float], counts: dict[str, int]) -> None:
+    def beat(self, running: dict[str, float], counts: dict[str, int], left: float) -> None:
         """Say that this runner lives, and what it is at; to be called often, it writes now and then."""
         now = time.monotonic()
         if now - self._beaten < BEAT:
             return
         self._beaten = now
-        words = Runner(socket.gethostname(), boot(), os.getpid(), started(os.getpid()), running, counts)
+        words = Runner(socket.gethostname(), boot(), os.getpid(), started(os.getpid()), running, counts, left)
         path = self.runners / self.me
         temporary = self.runners / f".{self.me}.{secrets.token_hex(4)}"
         with open(create(temporary), "w") as file:

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,12 +88,16 @@ def encode(record: Record) -> tuple[bytes, dict[str, bytes]]:
     return line(canonical({"record": body})), files
 
 
-def decode(body: dict[str, Any], file: Any) -> Record:
-    """The record of a line's content; `file(name)` gives the content of a large array. Arrays are read, not copied."""
+def decode(body: dict[str, Any], file: Callable[[str], bytes] | None) -> Record:
+    """The record of a line's content. `file(name)` gives the content of a large array; without it, a row has the name
+    of that file, under the column's name and "_file"."""
     body = dict(body)
     rows = [dict(row) for row in body["rows"]]
     for i, name, *array in body.pop("arrays"):
-        if len(array) == 1:
+        if len(array) == 1 and file is None:
+            rows[i][f"{name}_file"] = array[0]
+        elif len(array) == 1:
+            assert file is not None
             content = file(array[0])
             if f"{digest(content)}.npy" != array[0]:
                 raise ValueError(f"{array[0]} is damaged")

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from sys import intern
 from typing import Any, NamedTuple
 
 from tbptt_jax.errors import Stopped, UserError
@@ -101,8 +102,8 @@ class Store:
                 self.notes[text[: text.index(b" ")].decode()] = body["note"]
                 return
             record = body["record"]
-            key = str(record["identity"]), str(record["origin"])
-            place = Place(str(record["status"]), name, start, end, self.turn)
+            key = str(record["identity"]), intern(str(record["origin"]))
+            place = Place(intern(str(record["status"])), name, start, end, self.turn)
         except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
             self.damaged.append(Damage(name, start, end, str(error) or type(error).__name__))
             return
@@ -111,8 +112,9 @@ class Store:
         if known is None or known.status not in FINISHED:
             self.places[key] = place
 
-    def read(self, identity: str, origin: str) -> Record | None:
-        """A cell's record; None where there is none, or none whose arrays can be trusted."""
+    def read(self, identity: str, origin: str, large: bool = True) -> Record | None:
+        """A cell's record; None where there is none, or none whose arrays can be trusted. Of large arrays it has the
+        names of their files if they are not wanted."""
         place = self.places.get((identity, origin))
         if place is None:
             return None
@@ -120,7 +122,7 @@ class Store:
             with open(self.cells / place.shard, "rb") as file:
                 file.seek(place.start)
                 body = body_of(file.read(place.end - place.start)[:-1])["record"]
-            record = decode(body, lambda name: (self.cells / "arrays" / os.path.basename(name)).read_bytes())
+            record = decode(body, self._array if large else None)
             if (record.identity, record.origin) != (identity, origin):
                 raise ValueError("another record stands in its place")
             return record
@@ -129,10 +131,13 @@ class Store:
             del self.places[identity, origin]
             return None
 
-    def records(self, keys: Iterable[tuple[str, str]]) -> Iterator[Record]:
+    def _array(self, name: str) -> bytes:
+        return (self.cells / "arrays" / os.path.basename(name)).read_bytes()
+
+    def records(self, keys: Iterable[tuple[str, str]], large: bool = False) -> Iterator[Record]:
         """Those of these cells that there are, one at a time."""
         for key in keys:
-            record = self.read(*key)
+            record = self.read(*key, large)
             if record is not None:
                 yield record
 

@@ -29,7 +29,7 @@ def experiments_in(results: Path) -> list[Path]:
 def verified(folder: Path, repair: bool) -> Health:
     """Read every record and every large array; with `repair`, write anew what is damaged without it."""
     store = Store(folder).refresh()
-    whole = sum(1 for _ in store.records(list(store.places)))
+    whole = sum(1 for _ in store.records(list(store.places), large=True))
     trouble = [f"{one.shard}, bytes {one.start} to {one.end}: {one.why}" for one in store.damaged]
     trouble += [f"{name}: its last line was never finished" for name in store.unfinished()]
     for path in sorted(folder.glob(f"**/{TABLE}")):

@@ -84,9 +84,11 @@ class Worker:
     def measure(self, config: Any, asked: dict[str, Any]) -> tuple[dict[str, Any], bytes, dict[str, bytes]]:
         """(status and reason, line, large arrays) of a cell."""
         from tbptt_jax.lab.measuring import measured
+        from tbptt_jax.lab.origin import lasting
         from tbptt_jax.records.record import encode
 
-        scratch = Path(asked["scratch"]) / f"{config.identity}-{asked['origin']}"
+        kept = lasting(self.origins.by_digest[asked["origin"]])
+        scratch = Path(asked["scratch"]) / f"{config.identity}-{kept}"
         record = measured(config, asked["origin"], asked["environment"], scratch)
         return {"status": record.status, "reason": record.reason, "seconds": record.seconds}, *encode(record)
 

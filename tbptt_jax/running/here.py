@@ -7,6 +7,7 @@ from tbptt_jax.experiments import load
 from tbptt_jax.lab.config import read_config
 from tbptt_jax.lab.grid import Choices
 from tbptt_jax.lab.measuring import measured
+from tbptt_jax.lab.origin import lasting
 from tbptt_jax.lab.plan import plan
 from tbptt_jax.records.cell import Cell, Plan
 from tbptt_jax.records.record import encode
@@ -21,14 +22,16 @@ class Here(Hands):
         self.done: list[Outcome] = []
 
     def plan(self, choices: Mapping) -> Plan:
-        return plan(self.experiment, Choices(**choices))
+        found = plan(self.experiment, Choices(**choices))
+        self.origins = found.origins
+        return found
 
     def free(self) -> int:
         return 1 - len(self.done)
 
     def give(self, cell: Cell) -> None:
         config = read_config(self.experiment, cell.axes)
-        scratch = self.scratch / f"{cell.identity}-{cell.origin}"
+        scratch = self.scratch / f"{cell.identity}-{lasting(self.origins[cell.origin])}"
         record = measured(config, cell.origin, self.environment, scratch, debug=True)
         self.done.append(Outcome(cell, record.status, record.reason, record.seconds, *encode(record), ""))
 

@@ -70,6 +70,8 @@ class Progress(NamedTuple):
     fresh: bool
     """Whether it was measured in this run."""
     running: list[tuple[Cell, float]]
+    left: float
+    """Seconds until all is done, at the pace so far; −1: nobody knows."""
 
 
 def run(
@@ -91,15 +93,20 @@ def run(
     waiting, elsewhere = deque(cells), deque[Cell]()
     given_back: list[Cell] = []
     counts: Counter = Counter()
-    flushed = looked = time.monotonic()
+    start = now = flushed = looked = time.monotonic()
+    fresh = 0
 
     def settled(cell: Cell) -> bool:
         place = store.places.get(cell.key)
         if place is None or (place.status not in FINISHED and place.turn < began):
             return False
         counts[place.status] += 1
-        report(Progress(cell, place.status, "", False, hands.running()))
+        report(Progress(cell, place.status, "", False, hands.running(), left()))
         return True
+
+    def left() -> float:
+        """Seconds to the end, if what is left takes as long as what was measured."""
+        return (now - start) / fresh * (len(cells) - counts.total()) if fresh else -1.0
 
     def flush() -> None:
         nonlocal flushed
@@ -128,15 +135,16 @@ def run(
                 keep(store, outcome, notes, hands.environment)
                 given_back.append(outcome.cell)
                 counts[outcome.status] += 1
-                report(Progress(outcome.cell, outcome.status, outcome.reason, True, hands.running()))
+                fresh += 1
+                report(Progress(outcome.cell, outcome.status, outcome.reason, True, hands.running(), left()))
                 if fail_fast and outcome.status == "failed":
                     return counts
             now = time.monotonic()
             if now - flushed > FLUSH_EVERY:
                 flush()
-                report(Progress(None, "", "", False, hands.running()))
+                report(Progress(None, "", "", False, hands.running(), left()))
             running = {f"{cell.columns}": seconds for cell, seconds in hands.running()}
-            leases.beat(running, dict(counts))
+            leases.beat(running, dict(counts), left())
             if elsewhere and not waiting and now - looked > TICK:
                 store.refresh()
                 looked, waiting, elsewhere = now, elsewhere, deque()

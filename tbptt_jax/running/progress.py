@@ -59,10 +59,17 @@ class Lines:
         if not step.fresh:
             self.kept += 1
             return
-        after = f"{now - self.start:.0f} s"
+        after = f"{now - self.start:.0f} s" + (f", {in_time(step.left)} left" if step.left > 10 else "")
         words = f"{self.done:4}/{self.total}  {step.status:8}  {self.describe(step.cell.columns)}  ({after})"
         print(f"{words}  {step.reason}".rstrip(), flush=True)
         self.spoken = now
+
+
+def in_time(seconds: float) -> str:
+    """Seconds as somebody says them who waits."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def now_running(step: Progress, describe: Callable[[dict[str, Any]], str]) -> str:

@@ -23,6 +23,7 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.devices import over_devices
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.jax_internals import program
 from tbptt_jax.models import Model, loss, sequence_shape
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training import checkpoint as checkpoints
@@ -104,10 +105,11 @@ def train(
     record = Record.empty(len(stops), jax.eval_shape(programs.evaluate, runs))
     words = f"{model}, {est}, {task}, steps {steps}, stops {len(stops)}, rates {rates.tolist()}, keys {key_words(keys)}"
     if checkpoint is not None:  # the program itself tells optimizers, losses and what is watched apart
-        programs_text = f"{jax.make_jaxpr(programs.leg)(each_rate, runs, 1)}{jax.make_jaxpr(programs.evaluate)(runs)}"
-        words = f"{words}, program {hashlib.sha256(without_addresses(programs_text).encode()).hexdigest()[:12]}"
-        words = without_addresses(words)
-    if checkpoint is not None:
+        one = jax.eval_shape(lambda rates, runs: jax.tree.map(lambda leaf: leaf[0], (rates, runs)), each_rate, runs)
+        whole = hashlib.sha256()
+        for text, constants in (program(programs.leg_of_one, one), program(programs.evaluate_one, one[1])):
+            whole.update(without_addresses(text).encode() + constants)
+        words = without_addresses(f"{words}, program {whole.hexdigest()[:12]}")
         runs, record = checkpoints.load(Path(checkpoint), words, (runs, record)) or (runs, record)
     jax.block_until_ready(programs.leg(each_rate, runs, 0))  # so that the time of compilation is not the updates'
     reported = time.monotonic()
@@ -169,6 +171,9 @@ class Programs(NamedTuple):
     begin: Callable
     leg: Callable
     evaluate: Callable
+    leg_of_one: Callable
+    """One update of one run, on however many devices all are spread."""
+    evaluate_one: Callable
 
 
 @lru_cache(maxsize=4)  # the programs of a sweep would fill the memory
@@ -222,7 +227,8 @@ def compiled(
     def evaluate(runs):
         return side_by_side(evaluate_one, task.held_out(jax.random.key(0)), runs)
 
-    return Programs(begin_all, run_leg, evaluate)
+    held_out = partial(task.held_out, jax.random.key(0))
+    return Programs(*(begin_all, run_leg, evaluate, partial(leg_of_one, 1)), lambda run: evaluate_one(held_out(), run))
 
 
 def bounded(value: Any):

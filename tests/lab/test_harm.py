@@ -129,3 +129,38 @@ def test_every_process_has_a_gpu_of_its_own_or_its_share_of_one(monkeypatch):
     assert surroundings(0, 1, 2) == {"JAX_NUM_CPU_DEVICES": "2"}  # one process alone has all GPUs
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert surroundings(1, 2, None) == {}
+
+
+def test_a_half_finished_cell_is_gone_on_from_after_a_failure_and_with_other_devices(tmp_path, capfd):
+    """What it kept is there until it is done, and is not that of other code."""
+    (tmp_path / "half.py").write_text(HALF)
+    line = ("run", tmp_path / "half.py")
+    said = [tbptt(capfd, *line, *words, results=tmp_path)[1] for words in ((), ("--devices", 2), ("--devices", 2))]
+    assert "RuntimeError: half way 1" in said[0] and "RuntimeError: half way 2" in said[1] and "1 done" in said[2]
+    assert not list((tmp_path / "half" / "cells" / "scratch").iterdir())
+
+
+HALF = """
+import tbptt_jax as tb
+
+def measure(config, key):
+    path = tb.lab.checkpoint("count")
+    count = int(path.read_text()) + 1 if path.exists() else 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(count))
+    if count < 3:
+        raise RuntimeError(f"half way {count}")
+    return [{"count": count}]
+
+experiment = tb.lab.Experiment("half", "nowhere", {"default": {"x": 1}}, measure)
+"""
+
+
+def test_figures_stay_in_their_folder(tmp_path):
+    from matplotlib.figure import Figure
+
+    from tbptt_jax.plots.style import save
+
+    for name in ("../outside", "/tmp/outside", "a/b", ".hidden"):
+        with pytest.raises(ValueError, match="a file's in this very folder"):
+            save(lambda name=name: {name: Figure()}, tmp_path / "figures")

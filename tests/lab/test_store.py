@@ -102,7 +102,10 @@ def test_a_damaged_array_is_found_when_it_is_read(store):
         found = anew(store)
         assert sum(found.read(name, ORIGIN) is None for name in (A, B)) == 1 and len(found.damaged) == 1
     path.unlink()
-    assert len(list(anew(store).records([(A, ORIGIN), (B, ORIGIN)]))) == 1 and other.exists()
+    both = [(A, ORIGIN), (B, ORIGIN)]
+    assert len(list(anew(store).records(both, large=True))) == 1 and other.exists()
+    names = {record.rows[0]["large_file"] for record in anew(store).records(both)}
+    assert names == {path.name, other.name}  # a table need not hold them
 
 
 BOMBS = {

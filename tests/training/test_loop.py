@@ -13,6 +13,7 @@ import optax
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.tasks.text import read_corpus
 from tbptt_jax.training import checkpoint as checkpoints
 from tbptt_jax.training import loop
 from tbptt_jax.training.update import begin, update
@@ -133,6 +134,43 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_set_aside(tmp_
     path.write_bytes(content[:-7])
     assert distance(train(checkpoint=path).params, whole.params) == 0
     assert (tmp_path / "run.damaged").read_bytes() == content[:-7]
+
+
+def test_a_checkpoint_of_another_text_is_refused(tmp_path):
+    """The text is a constant of the program, and nothing else shows it."""
+    text = tmp_path / "text.txt"
+
+    def read(content):
+        text.write_text(content * 40)
+        read_corpus.cache_clear()
+        loop.compiled.cache_clear()
+        task = tb.Text(str(text), length=4, batch_size=2)
+        model = task.model("tanh", 2)
+        options = {"steps": 2, "key": jax.random.key(0), "evaluations": 2, "checkpoint": tmp_path / "run"}
+        return tb.train(model, tb.Full(), task, SGD, **options)
+
+    read("to be or not to be ")
+    with pytest.raises(ValueError, match="belongs to another run"):
+        read("to be or not to bet")
+
+
+def test_a_checkpoint_of_another_number_of_devices_is_gone_on_from(tmp_path):
+    """Two runs on one device, stopped; on two devices the training ends as it would have."""
+    program = (
+        "import sys, jax, optax, numpy as np, tbptt_jax as tb\n"
+        "task = tb.Copy(length=6, batch_size=2, longest=3)\n"
+        "history = tb.train(task.model('tanh', 3), tb.Full(), task, optax.sgd(0.3), steps=4, evaluations=2, seeds=2,\n"
+        "                   key=jax.random.key(0), checkpoint=sys.argv[1])\n"
+        "print(jax.local_device_count(), np.round(history.held_out[:, -1], 12).tolist())\n"
+    )
+    said = []
+    for devices in ("1", "2"):
+        environment = os.environ | {"JAX_NUM_CPU_DEVICES": devices}
+        words = [sys.executable, "-c", program, str(tmp_path / "run")]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.split(maxsplit=1))
+    assert [one[0] for one in said] == ["1", "2"] and said[0][1] == said[1][1]
 
 
 @pytest.mark.parametrize("est", [tb.Adaptive(0.1, longest=4), tb.Optimal(0.8)], ids=str)
