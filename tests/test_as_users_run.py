@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-FLAGS = ("JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
+pytestmark = pytest.mark.soak  # half a minute of optimized compilation
+FLAGS = ("JAX_ENABLE_X64", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
 
 PROGRAM = """
 import json

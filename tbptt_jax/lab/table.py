@@ -34,9 +34,8 @@ def tidy(experiment: Experiment, records: Iterable[Record]) -> pl.DataFrame:
         for row in record.rows if record.status == "done" else ():
             for columns, values in ((fixed, record.config), (given, row)):
                 for name, value in values.items():
-                    column = columns.get(name)
-                    if column is None:
-                        column = columns[name] = []
+                    place = fixed if name in axes else columns  # an axis that is taken together is in the rows
+                    column = place.setdefault(name, [])
                     column += [None] * (height - len(column))
                     column.append(value)
             height += 1

@@ -211,8 +211,8 @@ def test_sparse_influence_costs_as_much_as_the_parameters(cell, width):
         return count(lambda p: est(model, p, est.init(model, p, batch, None), batch, None), params)[0]
 
     for est in (tb.SnAp(1), tb.RFLO(0.5)):
-        assert 3 < operations(est, 32) / operations(est, 16) <= 4
-    assert operations(tb.RTRL(), 16) / operations(tb.RTRL(), 8) > 8
+        assert 3 < operations(est, 16) / operations(est, 8) <= 4
+    assert operations(tb.RTRL(), 12) / operations(tb.RTRL(), 6) > 8
 
 
 def test_a_model_that_looks_up_its_inputs_is_taken_as_dense():

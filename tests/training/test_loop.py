@@ -154,6 +154,7 @@ def test_a_checkpoint_of_another_text_is_refused(tmp_path):
         read("to be or not to bet")
 
 
+@pytest.mark.soak
 def test_a_checkpoint_of_another_number_of_devices_is_gone_on_from(tmp_path):
     """Two runs on one device, stopped; on two devices the training ends as it would have."""
     program = (
