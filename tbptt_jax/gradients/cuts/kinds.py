@@ -36,26 +36,31 @@ class SharedCut:
         return self  # type: ignore[return-value]
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["gates"], meta_fields=["axis"])
+@partial(jax.tree_util.register_dataclass, data_fields=["gates"], meta_fields=["axis", "states"])
 @dataclass(frozen=True)
 class Gates:
     """A factor on the credit that each step passes back: `[T]`, or `[T, B]` over an axis of the state.
 
-    None is a gate of 1 everywhere: full backpropagation.
+    None is a gate of 1 everywhere: full backpropagation. With `states`, so many are kept at once at most besides the
+    one at hand, and the others are made again when they are needed.
     """
 
     gates: Any
     axis: int = 0
+    states: int | None = None
 
     def along(self, axis: int) -> "Gates":
         """The same for a state in which the sequences lie along this axis."""
-        return Gates(self.gates, axis)
+        return Gates(self.gates, axis, self.states)
+
+    def passed(self, moved: list) -> list:
+        """Credits, or perturbations, after one gate: `gates` of a single step."""
+        return moved if self.gates is None else [scale(m, self.gates, self.axis) for m in moved]
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         def back(credit, step):
             saved, y_bar, gate = step
-            passed = pullbacks.step(saved, credit, y_bar)
-            return passed if gate is None else [scale(c, gate, self.axis) for c in passed], credit
+            return Gates(gate, self.axis).passed(pullbacks.step(saved, credit, y_bar)), credit
 
         steps = (pullbacks.saved, ys_bar, self.gates)
         initial, credits = lax.scan(back, final_bar, steps, pullbacks.length, reverse=True)
@@ -66,8 +71,7 @@ class Gates:
 
         def forth(moved, step):
             saved, own, y_dot, gate = step
-            moved = moved if gate is None else [scale(m, gate, self.axis) for m in moved]
-            passed, seen = pushes.step(saved, moved)
+            passed, seen = pushes.step(saved, Gates(gate, self.axis).passed(moved))
             return add(passed, own), add(seen, y_dot)
 
         return lax.scan(forth, init_dot, (pushes.saved, direct, ys_dot, self.gates), pushes.length)

@@ -1,0 +1,146 @@
+"""A cut scan that keeps few states, and makes the others again on the way back, as `schedule` says.
+
+Forward it is `lax.scan` that puts a state into a slot now and then. On the way back one loop goes through the moves of
+the schedule: load a state, run a block forward, or make a block's states and carry the credit back through it. The
+values and the derivative are those of `engine`, to the rounding of sums.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, PyTree
+
+from tbptt_jax.errors import UserError
+from tbptt_jax.gradients.cuts.kinds import Gates, zeros_like
+from tbptt_jax.gradients.cuts.linear_map import CutMap, filled
+from tbptt_jax.gradients.cuts.linearize import Pullbacks
+from tbptt_jax.gradients.cuts.schedule import Schedule
+from tbptt_jax.gradients.leaves import floats, with_floats
+
+
+def scan_in_blocks(step: Callable, init: PyTree, xs: PyTree, plan: Schedule) -> tuple[PyTree, PyTree, PyTree]:
+    """The forward pass: the last state, the outputs, and the states in the slots."""
+    head, blocks = parts(xs, plan)
+    start, ys = lax.scan(step, init, head, plan.head)
+    slots = jax.tree.map(lambda leaf: zeros_like(leaf, (plan.slots,)), start)
+
+    def block(state_and_slots, slot_and_xs):
+        state, slots = state_and_slots
+        slot, xs = slot_and_xs
+        slots = lax.cond(slot >= 0, lambda: put(slots, slot, state), lambda: slots)
+        state, ys = lax.scan(step, state, xs, plan.size)
+        return (state, slots), ys
+
+    (final, slots), more = lax.scan(block, (start, slots), (jnp.asarray(plan.first), blocks), plan.blocks)
+    ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b.reshape(-1, *b.shape[2:])]), ys, more)
+    return final, ys, slots
+
+
+class RecomputingMap(CutMap):
+    """The same linear map from the states in the slots."""
+
+    def __init__(self, step: Callable, tangents: list[list], plan: Schedule):
+        super().__init__(step, tangents)
+        self.plan = plan
+
+    def push(self, kept: tuple, moving: list[list]) -> tuple[list, list]:
+        """Forwards nothing is kept: states and perturbations go on side by side."""
+        consts, (_, init), xs, cut = kept
+        likes = floats(consts), floats(init), [leaf[0] for leaf in floats(xs)]
+        consts_dot, init_dot = (filled(*both) for both in zip(self.still[:2], likes[:2], moving[:2]))
+        xs_dot = filled(self.still[2], floats(xs), moving[2])
+
+        def forth(state_and_moved, row):
+            state, moved = state_and_moved
+            x, x_dot, gates = row
+            moved = gates.passed(moved)
+
+            def one(consts_floats, h, x_floats):
+                return self.flow(with_floats(consts, consts_floats), state, with_floats(x, x_floats), h)
+
+            primals = floats(consts), floats(state), floats(x)
+            _, (moved, seen) = jax.jvp(one, primals, (consts_dot, moved, x_dot))
+            return (self.step(consts, state, x)[0], moved), seen
+
+        (_, final), ys = lax.scan(forth, (init, init_dot), (xs, xs_dot, cut))
+        return final, ys
+
+    def pull(self, kept: tuple, cotangents: tuple[list, list]) -> list[list]:
+        """Cotangents of what moves, by the moves of the schedule."""
+        consts, (slots, init), xs, cut = kept
+        final_bar, ys_bar = cotangents
+        head_row, rows = parts((xs, cut, ys_bar), self.plan)
+
+        def forward(state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
+            return self.step(consts, state, x)[0], state
+
+        def back(state: PyTree, credit: list, row: tuple) -> tuple[list, list, list]:
+            """Through some steps, from the state before the first: the credit on it, and what consts and xs receive."""
+            xs, cut, ys_bar = row
+            states = lax.scan(forward, state, xs)[1]
+            credits, credit = cut.credits(Pullbacks(self.flow, consts, states, xs), credit, ys_bar)
+            _, pullback = jax.vjp(self.all_steps(consts, states, xs), floats(consts), floats(xs))
+            return credit, *pullback((credits, ys_bar))
+
+        def move(carry, now):
+            load, block, is_back, store = now
+            state, slots, credit, consts_bar, xs_bar = carry
+            state = lax.cond(load >= 0, lambda: take(slots, load), lambda: state)
+            row = take(rows, block)
+
+            def go_back():
+                before, more, bar = back(state, credit, row)
+                return state, before, jax.tree.map(jnp.add, consts_bar, more), put(xs_bar, block, bar)
+
+            def go_on():
+                return lax.scan(forward, state, row[0])[0], credit, consts_bar, xs_bar
+
+            state, credit, consts_bar, xs_bar = lax.cond(is_back > 0, go_back, go_on)
+            slots = lax.cond(store >= 0, lambda: put(slots, store, state), lambda: slots)
+            return (state, slots, credit, consts_bar, xs_bar), None
+
+        nothing = [zeros_like(leaf) for leaf in floats(consts)], [zeros_like(leaf) for leaf in floats(rows[0])]
+        carry = (take(slots, 0), slots, final_bar, *nothing)
+        (_, _, credit, consts_bar, blocks_bar), _ = lax.scan(move, carry, jnp.asarray(self.plan.moves))
+        xs_bar = [bar.reshape(-1, *bar.shape[2:]) for bar in blocks_bar]
+        if self.plan.head:
+            credit, more, head_bar = back(init, credit, head_row)
+            consts_bar = jax.tree.map(jnp.add, consts_bar, more)
+            xs_bar = [jnp.concatenate(both) for both in zip(head_bar, xs_bar)]
+        bars = (consts_bar, credit, xs_bar)
+        return [[bar for bar, still in zip(*both) if not still] for both in zip(bars, self.still)]
+
+
+def parts(tree: PyTree, plan: Schedule) -> tuple[PyTree, PyTree]:
+    """Leaves `[T, ...]` as those of the head, and those of the blocks `[count, size, ...]`."""
+    head = jax.tree.map(lambda leaf: leaf[: plan.head], tree)
+    blocks = jax.tree.map(lambda leaf: leaf[plan.head :].reshape(plan.blocks, plan.size, *leaf.shape[1:]), tree)
+    return head, blocks
+
+
+def put(slots: PyTree, place: Array, value: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf, one: lax.dynamic_update_index_in_dim(leaf, one, place, 0), slots, value)
+
+
+def take(slots: PyTree, place: Any) -> PyTree:
+    return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, place, keepdims=False), slots)
+
+
+def keep_to_gates(cut: Gates, tree: PyTree) -> PyTree:
+    """What the forward pass is of: where gates are other than 1, its states have no derivative that would be cut in the
+    same places, and asking for one is an error."""
+    return tree if cut.gates is None else differentiated_once(tree)
+
+
+@jax.custom_jvp
+def differentiated_once(tree: PyTree) -> PyTree:
+    """The tree, of which no second derivative is to be taken."""
+    return tree
+
+
+@differentiated_once.defjvp
+def _refuse(primals: tuple, tangents: tuple) -> Any:
+    raise UserError("states: a cut scan that keeps few states has no second derivative; leave `states` out")
