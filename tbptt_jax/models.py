@@ -234,6 +234,20 @@ def chunk_loss(
     return loss_of_states(model, params, states, batch), final
 
 
+def chunk_loss_step_by_step(
+    model: Model, params: Params, start: State, batch: Batch, scan: Callable = lax.scan
+) -> tuple[Array, State]:
+    """The same, each step's loss read out as the step is made: no more than a loss is left of a state."""
+
+    def step(state: State, x_and_target: PyTree) -> tuple[State, Array]:
+        x, target = x_and_target
+        state = model.step(params, state, x)
+        return state, model.losses(model.readout(params, state), target)
+
+    final, losses = scan(step, start, (batch.inputs, batch.targets))
+    return weighted_mean(checked_losses(model, losses, batch), batch.weights), final
+
+
 def unroll(
     model: Model, params: Params, start: State, inputs: PyTree, scan: Callable = lax.scan
 ) -> tuple[State, State]:
@@ -252,10 +266,15 @@ def loss_of_states(model: Model, params: Params, states: State, batch: Batch) ->
     """The loss when the states h_1..h_T `[T, B, ...]` are known: the readout of all steps at once."""
     outputs = jax.vmap(model.readout, in_axes=(None, 0))(params, states)
     losses = jax.vmap(model.losses)(outputs, batch.targets)
+    return weighted_mean(checked_losses(model, losses, batch), batch.weights)
+
+
+def checked_losses(model: Model, losses: Array, batch: Batch) -> Array:
+    """The losses, which must be one a step and sequence."""
     length, batch_size = sequence_shape(batch)
     if losses.shape != (length, batch_size):
         raise UserError(f"{type(model).__name__}.losses: shape [B] = [{batch_size}] is needed, got {losses.shape[1:]}")
-    return weighted_mean(losses, batch.weights)
+    return losses
 
 
 def weighted_mean(losses: Float[Array, "T B"], weights: Array | None) -> Array:

@@ -68,9 +68,14 @@ def arguments(value: Any) -> str:
     """The fields that differ from their defaults, as arguments."""
     return ", ".join(
         f"{field.name}={plain(getattr(value, field.name))!r}"
-        for field in dataclasses.fields(value)
+        for field in in_order(value)
         if getattr(value, field.name) is not field.default
     )
+
+
+def in_order(value: Any) -> list[dataclasses.Field]:
+    """The fields of a dataclass as they are written: those that only have a name come last."""
+    return sorted(dataclasses.fields(value), key=lambda field: field.kw_only is True)
 
 
 def plain(value: Any) -> Any:
@@ -159,7 +164,7 @@ def signature(kind: type[Named]) -> str:
     """The text form of a class: its name and its fields, with the defaults they have."""
     shown = [
         field.name if field.default is dataclasses.MISSING else f"{field.name}={field.default!r}"
-        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+        for field in in_order(kind)
     ]
     return f"{kind.name}({', '.join(shown)})"
 

@@ -17,7 +17,7 @@ from tbptt_jax.analysis.of_loss import Loss, fitted
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.gradients.cuts.transposed import linear_p
 from tbptt_jax.jax_internals import ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun, jaxprs_in_params, scan_parts
-from tbptt_jax.models import Batch, Model, Params
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 # they move numbers, or draw them; every other primitive counts one operation for each number that it puts out
 FREE = {
@@ -37,6 +37,8 @@ class Cost(NamedTuple):
     temporary_bytes: int
     """The memory that the compiled program holds besides its arguments and results."""
     output_bytes: int
+    states: int | None
+    """How many states of the model are kept at once, at most, for the backward pass; None for a loss of one's own."""
     depth: int
     """Turns of loops that must wait for one another, on the longest path through the program."""
 
@@ -54,7 +56,8 @@ def cost(est: Estimator, model: Model | Loss, params: Params, batch: Batch | PyT
 
     memory: Any = jax.jit(estimate).lower(params, batch, key).compile().memory_analysis()
     flops, depth = count(estimate, params, batch, key)
-    return Cost(flops, memory.temp_size_in_bytes, memory.output_size_in_bytes, depth)
+    states = est.states_alive(sequence_shape(batch)[0]) if isinstance(model, Model) else None
+    return Cost(flops, memory.temp_size_in_bytes, memory.output_size_in_bytes, states, depth)
 
 
 def count(function: Callable, *arguments: Any) -> tuple[int, int]:

@@ -7,6 +7,7 @@ constants of the program.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +19,8 @@ from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.pytree import Whole, register
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape
+from tbptt_jax.gradients.cuts.schedule import kept
+from tbptt_jax.models import Batch, Model, Params, chunk_loss, chunk_loss_step_by_step, sequence_shape
 from tbptt_jax.named import Named
 
 Carry = PyTree
@@ -94,6 +96,10 @@ class Estimator(Named, ABC):
     ) -> tuple[Estimate, Carry]:
         """The estimate for one chunk, and what is carried into the next one."""
 
+    def states_alive(self, length: int) -> int:
+        """How many states of the model are kept at once, at most, for the backward pass of `length` steps."""
+        return length
+
     def law(self, length: int) -> Law | None:
         """How the cuts of its backward pass are distributed, if that is known: `exact` needs it. It is the law of each
         sequence of a batch, all independent, unless `shared` is true."""
@@ -115,16 +121,25 @@ class Truncation(Estimator, Truncates):
 
 def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Estimate, PyTree]:
     """What a cut backward pass makes of a chunk that starts from a state, and the state after it."""
+    few_states = isinstance(cut, Gates) and cut.states is not None
 
     def loss_and_state(params):
-        return chunk_loss(model, params, state, batch, partial(cut_scan, cut=cut))
+        read = chunk_loss_step_by_step if few_states else chunk_loss
+        return read(model, params, state, batch, partial(cut_scan, cut=cut))
 
     (loss, after), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
     return Estimate(loss, grads), after
 
 
+@dataclass(frozen=True, kw_only=True)
 class GatedEstimator(Truncation):
-    """A truncation that scales the credit between steps: δ_t = e_t + gate_{t+1} J_{t+1}ᵀ δ_{t+1}."""
+    """A truncation that scales the credit between steps: δ_t = e_t + gate_{t+1} J_{t+1}ᵀ δ_{t+1}.
+
+    With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
+    are needed: the same estimate for more forward passes (Griewank 1992).
+    """
+
+    states: int | str | None = field(default=None, metadata={"static": True})
 
     @abstractmethod
     def gates(self, key: Array | None, length: int, batch_size: int) -> Float[Array, "T B"]:
@@ -137,7 +152,10 @@ class GatedEstimator(Truncation):
             raise UserError(
                 f"{self.name}.gates: shape [T, B] = {[length, batch_size or 1]} is needed, got {gates.shape}"
             )
-        return Gates(gates if batch_size else gates[:, 0])
+        return Gates(gates if batch_size else gates[:, 0], states=kept(self.states, length))
+
+    def states_alive(self, length: int):
+        return kept(self.states, length) or length
 
 
 class WindowedEstimator(Truncation):
@@ -169,9 +187,23 @@ def warmed_up(est: Estimator, model: Any, params: Params, batch: Any, key: Array
     return jax.lax.fori_loop(0, chunks, see, carry)
 
 
-@partial(jax.jit, static_argnames="model")
 def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Array | None = None) -> PyTree:
-    """One estimate of the gradient, on one batch of fresh sequences; compiled once for all values of est's numbers."""
+    """One estimate of the gradient, on one batch of fresh sequences, compiled.
+
+    Whole numbers of the estimator, such as a tau, are constants of the program, which is made for them; floats and
+    arrays are not: `Segment(jnp.asarray(8))` serves every tau with one compilation, more slowly."""
+    leaves, structure = jax.tree.flatten(est)
+    whole = tuple(leaf if isinstance(leaf, int) else None for leaf in leaves)
+    rest = [leaf for leaf in leaves if not isinstance(leaf, int)]
+    return _gradient(structure, whole, rest, model, params, batch, key)
+
+
+@partial(jax.jit, static_argnames=("structure", "whole", "model"))
+def _gradient(
+    structure: Any, whole: tuple, rest: list, model: Model, params: Params, batch: Batch, key: Array | None
+) -> PyTree:
+    others = iter(rest)
+    est = jax.tree.unflatten(structure, [next(others) if leaf is None else leaf for leaf in whole])
     init_key, key = (None, None) if key is None else jax.random.split(key)
     carry = est.init(model, params, batch, init_key)
     return est(model, params, carry, batch, key)[0].grads

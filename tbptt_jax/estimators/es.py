@@ -22,6 +22,9 @@ class ES(Perturbation):
     unbiased: ClassVar[str] = "chunk"
     reference: ClassVar[str] = "Salimans et al. 2017, Evolution strategies as a scalable alternative to RL"
 
+    def states_alive(self, length: int):
+        return 1  # it goes forward only
+
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         noise = self.draw(key, params)
         start = self.copies(carry)

@@ -23,6 +23,9 @@ class ForwardGradient(Estimator):
     def __post_init__(self):
         self.require_whole("directions", 1)
 
+    def states_alive(self, length: int):
+        return 1  # it goes forward only
+
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         flat, restore = ravel_pytree(params)
         directions = jax.random.normal(self.require_key(key), (self.directions, len(flat)), flat.dtype)

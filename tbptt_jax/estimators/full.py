@@ -9,11 +9,12 @@ from jaxtyping import Array
 from tbptt_jax.estimators.base import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed
 from tbptt_jax.gradients.cuts.kinds import Gates
+from tbptt_jax.gradients.cuts.schedule import kept
 
 
 @dataclass(frozen=True)
 class Full(GatedEstimator):
-    """Nothing is cut: gate_t = 1."""
+    """Nothing is cut: gate_t = 1. `full(states=16)` is the same with 16 states kept at once at most."""
 
     unbiased: ClassVar[str] = "chunk"
     reference: ClassVar[str] = "Werbos 1990, Backpropagation through time: what it does and how to do it"
@@ -22,7 +23,7 @@ class Full(GatedEstimator):
         return jnp.ones((length, batch_size))
 
     def cut(self, key: Array | None, length: int, batch_size: int | None):
-        return Gates(None)  # nothing to multiply by
+        return Gates(None, states=kept(self.states, length))  # nothing to multiply by
 
     def law(self, length: int):
         return Fixed()

@@ -56,6 +56,9 @@ class InfluenceEstimator(Estimator):
         influence = self.start(self.dynamics(model, params, state, x))
         return Carry(state, jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch_size, *leaf.shape)), influence))
 
+    def states_alive(self, length: int):
+        return 1  # it goes forward only
+
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         length, batch_size = sequence_shape(batch)
         dynamics = self.dynamics(model, params, carry.state, jax.tree.map(lambda leaf: leaf[0], batch.inputs))

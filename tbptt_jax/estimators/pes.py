@@ -50,6 +50,9 @@ class Persistent(Perturbation):
         copies, flat = self.copies(state), ravel_pytree(params)[0]
         return Particles(state, copies, copies, jnp.zeros((self.particles, len(flat)), flat.dtype), jnp.zeros((), int))
 
+    def states_alive(self, length: int):
+        return 1  # it goes forward only
+
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         state, plus, minus, vectors, age = carry
         if self.chunks is not None:

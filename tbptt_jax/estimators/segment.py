@@ -41,6 +41,8 @@ class Segment(GatedEstimator):
             self.require_whole("offset", 0)
         elif self.in_order:
             raise UserError('segment: in_order needs a fixed offset, got offset="random"')
+        if self.in_order and self.states is not None:
+            raise UserError(f"segment: in_order keeps tau states; leave states out, got states={self.states!r}")
         if self.in_order and not isinstance(self.tau, int):
             raise UserError(f"segment: in_order needs a tau that is a Python number, got {self.tau!r}")
 
@@ -74,7 +76,7 @@ class Segment(GatedEstimator):
         return jnp.broadcast_to(1.0 - cuts[:, None], (length, batch_size))
 
     def cut(self, key: Array | None, length: int, batch_size: int | None):
-        if not isinstance(self.tau, int):
+        if not isinstance(self.tau, int) or self.states is not None:
             return super().cut(key, length, batch_size)
         first = self.first(key)
         tau = min(self.tau, length)
@@ -88,6 +90,9 @@ class Segment(GatedEstimator):
         kinds = min(int(self.tau), length)  # all offsets from T on, like 0, leave the sequence whole
         gates = jnp.stack([Segment(self.tau, offset).gates(None, length, 1)[:, 0] for offset in range(kinds)])
         return Patterns(gates, jnp.full(kinds, 1 / self.tau).at[0].add((self.tau - kinds) / self.tau))
+
+    def states_alive(self, length: int):
+        return min(int(self.tau), length) if self.in_order else super().states_alive(length)
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         if not self.in_order:

@@ -23,18 +23,18 @@ from tbptt_jax.gradients.leaves import floats, with_floats
 
 def scan_in_blocks(step: Callable, init: PyTree, xs: PyTree, plan: Schedule) -> tuple[PyTree, PyTree, PyTree]:
     """The forward pass: the last state, the outputs, and the states in the slots."""
-    head, blocks = parts(xs, plan)
-    start, ys = lax.scan(step, init, head, plan.head)
+    start, ys = lax.scan(step, init, window(xs, 0, plan.head), plan.head)
     slots = jax.tree.map(lambda leaf: zeros_like(leaf, (plan.slots,)), start)
 
-    def block(state_and_slots, slot_and_xs):
+    def block(state_and_slots, now):
         state, slots = state_and_slots
-        slot, xs = slot_and_xs
+        number, slot = now
         slots = lax.cond(slot >= 0, lambda: put(slots, slot, state), lambda: slots)
-        state, ys = lax.scan(step, state, xs, plan.size)
+        state, ys = lax.scan(step, state, window(xs, plan.place(number), plan.size), plan.size)
         return (state, slots), ys
 
-    (final, slots), more = lax.scan(block, (start, slots), (jnp.asarray(plan.first), blocks), plan.blocks)
+    numbered = jnp.arange(plan.blocks), jnp.asarray(plan.first)
+    (final, slots), more = lax.scan(block, (start, slots), numbered)
     ys = jax.tree.map(lambda a, b: jnp.concatenate([a, b.reshape(-1, *b.shape[2:])]), ys, more)
     return final, ys, slots
 
@@ -72,53 +72,58 @@ class RecomputingMap(CutMap):
         """Cotangents of what moves, by the moves of the schedule."""
         consts, (slots, init), xs, cut = kept
         final_bar, ys_bar = cotangents
-        head_row, rows = parts((xs, cut, ys_bar), self.plan)
+        rows = xs, cut, ys_bar
 
         def forward(state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
             return self.step(consts, state, x)[0], state
 
         def back(state: PyTree, credit: list, row: tuple) -> tuple[list, list, list]:
-            """Through some steps, from the state before the first: the credit on it, and what consts and xs receive."""
+            """Through some steps, from the state before the first: the credit on it, and what moves of consts and xs
+            receives."""
             xs, cut, ys_bar = row
             states = lax.scan(forward, state, xs)[1]
             credits, credit = cut.credits(Pullbacks(self.flow, consts, states, xs), credit, ys_bar)
             _, pullback = jax.vjp(self.all_steps(consts, states, xs), floats(consts), floats(xs))
-            return credit, *pullback((credits, ys_bar))
+            consts_bar, xs_bar = pullback((credits, ys_bar))
+            return credit, self.moved(0, consts_bar), self.moved(2, xs_bar)
 
         def move(carry, now):
             load, block, is_back, store = now
             state, slots, credit, consts_bar, xs_bar = carry
             state = lax.cond(load >= 0, lambda: take(slots, load), lambda: state)
-            row = take(rows, block)
+            place = plan.place(block)
 
             def go_back():
-                before, more, bar = back(state, credit, row)
-                return state, before, jax.tree.map(jnp.add, consts_bar, more), put(xs_bar, block, bar)
+                before, more, bar = back(state, credit, window(rows, place, plan.size))
+                there = [lax.dynamic_update_slice_in_dim(leaf, one, place, 0) for leaf, one in zip(xs_bar, bar)]
+                return state, before, jax.tree.map(jnp.add, consts_bar, more), there
 
             def go_on():
-                return lax.scan(forward, state, row[0])[0], credit, consts_bar, xs_bar
+                return lax.scan(forward, state, window(xs, place, plan.size))[0], credit, consts_bar, xs_bar
 
             state, credit, consts_bar, xs_bar = lax.cond(is_back > 0, go_back, go_on)
             slots = lax.cond(store >= 0, lambda: put(slots, store, state), lambda: slots)
             return (state, slots, credit, consts_bar, xs_bar), None
 
-        nothing = [zeros_like(leaf) for leaf in floats(consts)], [zeros_like(leaf) for leaf in floats(rows[0])]
-        carry = (take(slots, 0), slots, final_bar, *nothing)
-        (_, _, credit, consts_bar, blocks_bar), _ = lax.scan(move, carry, jnp.asarray(self.plan.moves))
-        xs_bar = [bar.reshape(-1, *bar.shape[2:]) for bar in blocks_bar]
-        if self.plan.head:
-            credit, more, head_bar = back(init, credit, head_row)
+        plan = self.plan
+        consts_bar = [zeros_like(leaf) for leaf in self.moved(0, floats(consts))]
+        xs_bar = [zeros_like(leaf) for leaf in self.moved(2, floats(xs))]
+        carry = (take(slots, 0), slots, final_bar, consts_bar, xs_bar)
+        (_, _, credit, consts_bar, xs_bar), _ = lax.scan(move, carry, jnp.asarray(plan.moves))
+        if plan.head:
+            credit, more, bar = back(init, credit, window(rows, 0, plan.head))
             consts_bar = jax.tree.map(jnp.add, consts_bar, more)
-            xs_bar = [jnp.concatenate(both) for both in zip(head_bar, xs_bar)]
-        bars = (consts_bar, credit, xs_bar)
-        return [[bar for bar, still in zip(*both) if not still] for both in zip(bars, self.still)]
+            xs_bar = [lax.dynamic_update_slice_in_dim(leaf, one, 0, 0) for leaf, one in zip(xs_bar, bar)]
+        return [consts_bar, self.moved(1, credit), xs_bar]
+
+    def moved(self, part: int, bars: list) -> list:
+        """Of consts (0), the initial state (1) or inputs (2), the leaves that move."""
+        return [bar for bar, still in zip(bars, self.still[part]) if not still]
 
 
-def parts(tree: PyTree, plan: Schedule) -> tuple[PyTree, PyTree]:
-    """Leaves `[T, ...]` as those of the head, and those of the blocks `[count, size, ...]`."""
-    head = jax.tree.map(lambda leaf: leaf[: plan.head], tree)
-    blocks = jax.tree.map(lambda leaf: leaf[plan.head :].reshape(plan.blocks, plan.size, *leaf.shape[1:]), tree)
-    return head, blocks
+def window(tree: PyTree, start: Any, size: int) -> PyTree:
+    """Some steps of leaves `[T, ...]`."""
+    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, start, size), tree)
 
 
 def put(slots: PyTree, place: Array, value: PyTree) -> PyTree:

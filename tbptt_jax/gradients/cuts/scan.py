@@ -1,6 +1,7 @@
 """`scan`: a `jax.lax.scan` whose derivative can be cut. It says what may be asked for; `engine` does it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Truncates
+from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.gradients.leaves import floats, is_float
 
 
@@ -26,6 +28,7 @@ def scan(
     key: Array | None = None,
     gates: Any = None,
     batch_axis: int | None = None,
+    states: int | str | None = None,
 ):
     """`jax.lax.scan(f, init, xs, length, reverse, unroll)` with a backward pass that can be cut.
 
@@ -35,10 +38,13 @@ def scan(
     state as one sequence, unless `batch_axis` says along which axis of all its leaves sequences lie side by side: then
     gates are drawn for each of them. One draw for a whole batch has more variance.
 
+    `states`, a number or "sqrt" (2 √T of them), bounds how many states are kept at once for the backward pass; the
+    others are made again. It goes with no cut, with gates, and with truncations that are gated.
+
     The values are those of `lax.scan`, and so are the gradients where neither is given. With a cut it has derivatives
     of every order, in both modes: of one and the same cut linear map.
     """
-    if truncation is None and gates is None:
+    if truncation is None and gates is None and states is None:
         return lax.scan(f, init, xs, length, reverse, unroll)
     if truncation is not None and gates is not None:
         raise UserError("truncation, gates: give one of the two, not both")
@@ -48,10 +54,12 @@ def scan(
     if steps == 0 or not floats(final):  # nothing that credit could flow through
         return lax.scan(f, init, xs, length, reverse, unroll)
     init = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), init, final)
-    if gates is None:
+    if truncation is not None:
         cut = truncation_cut(truncation, key, steps, init, batch_axis)
     else:
-        cut = Gates(checked_gates(gates, steps, init, reverse))
+        cut = Gates(None if gates is None else checked_gates(gates, steps, init, reverse))
+    if states is not None:
+        cut = keeping(cut, kept(states, steps), truncation)
     return scan_with_cut(f, init, xs, steps, reverse, unroll, cut=cut)
 
 
@@ -62,6 +70,16 @@ def scan_with_cut(
     xs = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), xs) if reverse else xs
     final, ys = cut_scan(f, init, xs, cut, length, unroll)
     return final, jax.tree.map(lambda leaf: jnp.flip(leaf, 0), ys) if reverse else ys
+
+
+def keeping(cut: Cut, states: int | None, truncation: Any) -> Cut:
+    """The cut with so many states kept."""
+    if not isinstance(cut, Gates):
+        raise UserError(
+            f"states: gates are needed, and {truncation} has none; for segments write Segment(tau, states=...), and a "
+            "window needs the states of all steps side by side"
+        )
+    return replace(cut, states=states)
 
 
 def truncation_cut(truncation: Any, key: Array | None, steps: int, state: PyTree, batch_axis: int | None) -> Cut:

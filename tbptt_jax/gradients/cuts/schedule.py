@@ -6,10 +6,12 @@ that are made again from the block's first.
 """
 
 from functools import cache
-from math import comb
-from typing import NamedTuple
+from math import ceil, comb, sqrt
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from tbptt_jax.errors import UserError
 
 SLACK = 1.15
 """How much more work a schedule of larger blocks may be: their steps are taken back by one wide product."""
@@ -28,6 +30,10 @@ class Schedule(NamedTuple):
     """`[moves, 4]`, in order: the slot from which to load the state (−1: go on from the one at hand), the block,
     whether it is taken back (else it is run forward), and the slot to put the state into after it (−1: none)."""
 
+    def place(self, block: Any) -> Any:
+        """The step that a block begins with."""
+        return self.head + self.size * block
+
     @property
     def again(self) -> int:
         """How many steps are run forward again, besides those that the way back itself runs."""
@@ -38,6 +44,18 @@ class Schedule(NamedTuple):
     def states(self) -> int:
         """How many states are kept at once at most, besides the one at hand."""
         return self.slots + self.size - 1 + (self.head > 0)
+
+
+def kept(states: int | str | None, length: int) -> int | None:
+    """How many states of a sequence are kept: a number of them, "sqrt" for 2 √T, with which each step runs forward
+    about once more, or None for all."""
+    if states is None:
+        return None
+    if states == "sqrt":
+        return min(length, 2 * ceil(sqrt(length)))
+    if isinstance(states, bool) or not isinstance(states, int) or states < 1:
+        raise UserError(f'states: a whole number of at least 1, or "sqrt", is needed, got {states!r}')
+    return min(states, length)
 
 
 def reach(states: int, passes: int) -> int:
