@@ -5,15 +5,17 @@ A `Model` holds no parameters; it says how to make them and how to use them. Eve
 by `unroll`.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer
 from tbptt_jax.errors import UserError, choose
@@ -23,11 +25,16 @@ State: TypeAlias = Any  # a pytree of arrays
 
 
 class Batch(NamedTuple):
-    """Sequences side by side, time first: inputs and targets `[T, B, ...]`, weights `[T, B]` (None: 1 everywhere)."""
+    """Sequences side by side, time first: inputs and targets `[T, B, ...]`, weights `[T, B]` (None: 1 everywhere).
+
+    Where `resets` `[T, B]` is true an episode begins: the state before that step is the initial one, and no credit
+    crosses. A sequence that is shorter than its batch is padded by steps of weight 0; a burn-in is that at its start.
+    """
 
     inputs: PyTree
     targets: PyTree
     weights: Array | None = None
+    resets: Bool[Array, "T B"] | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +222,84 @@ def same_shape(target: Array, shape: tuple[int, ...]):
         raise UserError(f"targets: shape {['T', *shape]} is needed by this loss, got {['T', *target.shape]}")
 
 
+@dataclass(frozen=True)
+class Resetting(Model):
+    """A model whose inputs say where it starts anew: (x, 1.0 where the state before this step is the initial one)."""
+
+    model: Model
+
+    def init(self, key: Array) -> Params:
+        return self.model.init(key)
+
+    def initial_state(self, params: Params, batch_size: int) -> State:
+        return self.model.initial_state(params, batch_size)
+
+    def step(self, params: Params, state: State, x: PyTree) -> State:
+        x, resets = x
+        initial = lax.stop_gradient(self.model.initial_state(params, resets.shape[0]))
+
+        def start_anew(leaf: Array, first: Array) -> Array:
+            anew = resets.reshape(-1, *[1] * (leaf.ndim - 1))
+            if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+                return jnp.where(anew > 0, first, leaf)
+            anew = anew.astype(leaf.dtype)
+            return leaf * (1 - anew) + first * anew  # a product: from drawn inputs it is seen what depends on what
+
+        return self.model.step(params, jax.tree.map(start_anew, state, initial), x)
+
+    def readout(self, params: Params, state: State) -> PyTree:
+        return self.model.readout(params, state)
+
+    def losses(self, output: PyTree, target: PyTree) -> Array:
+        return self.model.losses(output, target)
+
+
+@dataclass(frozen=True)
+class Stopping(Model):
+    """A model that stands still where its inputs say so: (x, whether this is a step of the sequence `[B]`)."""
+
+    model: Model
+
+    def init(self, key: Array):
+        return self.model.init(key)
+
+    def initial_state(self, params: Params, batch_size: int):
+        return self.model.initial_state(params, batch_size)
+
+    def step(self, params: Params, state: PyTree, x: PyTree):
+        x, going = x
+        return jax.tree.map(
+            lambda new, old: jnp.where(going.reshape(-1, *[1] * (new.ndim - 1)), new, old),
+            self.model.step(params, state, x),
+            state,
+        )
+
+    def readout(self, params: Params, state: PyTree):
+        return self.model.readout(params, state)
+
+    def losses(self, output: PyTree, target: PyTree):
+        return self.model.losses(output, target)
+
+
+def takes_resets(function: Callable) -> Callable:
+    """A function of a model and a batch, by these names, which need not think of the batch's resets: the model does."""
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def with_resets(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        model: Any
+        model, batch = (given.arguments.get(name) for name in ("model", "batch"))
+        if not isinstance(batch, Batch) or batch.resets is None:
+            return function(*args, **kwargs)
+        sequence_shape(batch)
+        given.arguments["model"] = Resetting(model)
+        given.arguments["batch"] = batch._replace(inputs=(batch.inputs, batch.resets * 1.0), resets=None)
+        return function(*given.args, **given.kwargs)
+
+    return with_resets
+
+
 def loss(model: Model, params: Params, batch: Batch) -> Array:
     """L = Σ weights · l / Σ weights over whole sequences that start from the model's initial state.
 
@@ -226,6 +311,7 @@ def loss(model: Model, params: Params, batch: Batch) -> Array:
     return chunk_loss(model, params, start, batch)[0]
 
 
+@takes_resets
 def chunk_loss(
     model: Model, params: Params, start: State, batch: Batch, scan: Callable = lax.scan
 ) -> tuple[Array, State]:
@@ -234,6 +320,7 @@ def chunk_loss(
     return loss_of_states(model, params, states, batch), final
 
 
+@takes_resets
 def chunk_loss_step_by_step(
     model: Model, params: Params, start: State, batch: Batch, scan: Callable = lax.scan
 ) -> tuple[Array, State]:
@@ -289,10 +376,7 @@ def sequence_shape(batch: Batch) -> tuple[int, int]:
     """(T, B) of a batch, after a check that inputs, targets and weights agree on it."""
     if not isinstance(batch, Batch):
         raise UserError(f"batch: a Batch(inputs, targets) of arrays [T, B, ...] is needed, got {batch!r:.80}")
-    shapes = {
-        name: [jnp.shape(leaf) for leaf in jax.tree.leaves(part)]
-        for name, part in (("inputs", batch.inputs), ("targets", batch.targets), ("weights", batch.weights))
-    }
+    shapes = {name: [jnp.shape(leaf) for leaf in jax.tree.leaves(part)] for name, part in batch._asdict().items()}
     if not shapes["inputs"]:
         raise UserError("inputs: at least one array [T, B, ...] is needed, got none")
     length, batch_size = (*shapes["inputs"][0], 0, 0)[:2]
@@ -300,7 +384,11 @@ def sequence_shape(batch: Batch) -> tuple[int, int]:
         raise UserError(f"inputs: shape [T, B, ...] with T and B at least 1 is needed, got {shapes['inputs'][0]}")
     for name, found in shapes.items():
         for shape in found:
-            if shape[:2] != (length, batch_size) or (name == "weights" and len(shape) != 2):
-                wanted = f"[{length}, {batch_size}]" if name == "weights" else f"[{length}, {batch_size}, ...]"
+            flat = name in ("weights", "resets")
+            if shape[:2] != (length, batch_size) or (flat and len(shape) != 2):
+                wanted = f"[{length}, {batch_size}]" if flat else f"[{length}, {batch_size}, ...]"
                 raise UserError(f"{name}: shape {wanted} is needed to match the inputs, got {list(shape)}")
+    kind = None if batch.resets is None else jnp.result_type(batch.resets)
+    if kind not in (None, jnp.dtype(bool)):
+        raise UserError(f"resets: booleans are needed, true where an episode begins, got {kind}")
     return length, batch_size

@@ -23,7 +23,7 @@ def test_the_linear_model_has_the_closed_form_of_the_chapter():
     w_hx, w_hh, w_qh = (
         np.asarray(a) for a in (params["cell"]["W_hx"], params["cell"]["W_hh"], params["readout"]["W_qh"])
     )
-    x, y, weights = (np.asarray(a) for a in batch)
+    x, y, weights = (np.asarray(a) for a in batch[:3])
     h = [np.zeros((BATCH, HIDDEN))]
     for t in range(LENGTH):
         h.append(x[t] @ w_hx.T + h[-1] @ w_hh.T)

@@ -11,9 +11,10 @@ from tbptt_jax.cells import Linear
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.gradients.leaves import floats, with_floats
-from tbptt_jax.models import RNN, Batch, Model, Params, sequence_shape
+from tbptt_jax.models import RNN, Batch, Model, Params, sequence_shape, takes_resets
 
 
+@takes_resets
 @partial(jax.jit, static_argnames="model")
 def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T T"]:
     """Entry [t, k] is ‖∂l_t/∂h_{t−k}‖, the mean over the sequences of the batch; 0 where k > t (t from 0)."""

@@ -31,14 +31,16 @@ from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.gradients.cuts.lags import Trajectory, trajectory
 from tbptt_jax.gradients.influence.dynamics import Dynamics
-from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 
+@takes_resets
 def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch) -> PyTree:
     """E[estimate], for an estimator whose law is known; a law of your own is registered with `mean_under`."""
     return mean_under(known_law(est, sequence_shape(batch)[0], "expected_gradient"), est, model, params, batch)
 
 
+@takes_resets
 def variance(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
     """Σ_params Var(estimate), for an estimator whose law is known; see `variance_under`."""
     return variance_under(known_law(est, sequence_shape(batch)[0], "variance"), est, model, params, batch)
@@ -103,6 +105,7 @@ def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
     return over_sequences(partial(renewal_moments, law), model, params, batch, est.shared)[1]
 
 
+@takes_resets
 def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, "T"]:
     """The share of each step's gate in the variance of an estimator with independent gates."""
     length, _ = sequence_shape(batch)

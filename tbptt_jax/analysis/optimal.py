@@ -14,11 +14,12 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.estimators.optimal import keeps_for
 from tbptt_jax.estimators.telescope import Telescope
-from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn around its aim
 
 
+@takes_resets
 @partial(jax.jit, static_argnames="model")
 def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | float) -> Float[Array, "T"]:
     """Keep probabilities `[T]` of independent gates with the least total variance, for a mean of `keep`.

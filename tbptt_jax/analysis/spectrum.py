@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.errors import UserError, choose
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.jax_internals import is_traced
-from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 
 class LagSpectrum(NamedTuple):
@@ -55,6 +55,7 @@ class LagSpectrum(NamedTuple):
         return jnp.where(fine, jnp.max(jnp.where(within, 0, jnp.arange(lags) + 1)), lags)
 
 
+@takes_resets
 @partial(jax.jit, static_argnames=("model", "lags", "products_only"))
 def lag_spectrum(
     model: Model, params: Params, batch: Batch, lags: int | None = None, products_only: int | None = None

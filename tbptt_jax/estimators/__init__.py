@@ -22,6 +22,7 @@ from tbptt_jax.estimators.pes import NRES as NRES
 from tbptt_jax.estimators.pes import PES as PES
 from tbptt_jax.estimators.randomized import Geometric as Geometric
 from tbptt_jax.estimators.randomized import Randomized as Randomized
+from tbptt_jax.estimators.rolling import Rolling as Rolling
 from tbptt_jax.estimators.rtrl import RTRL as RTRL
 from tbptt_jax.estimators.scheduled import Scheduled as Scheduled
 from tbptt_jax.estimators.segment import Segment as Segment

@@ -20,7 +20,7 @@ from tbptt_jax.estimators.pytree import Whole, register
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
 from tbptt_jax.gradients.cuts.schedule import kept
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, chunk_loss_step_by_step, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, chunk_loss, chunk_loss_step_by_step, sequence_shape, takes_resets
 from tbptt_jax.named import Named
 
 Carry = PyTree
@@ -64,6 +64,9 @@ class Estimator(Named, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         register(cls)
+        for name in ("init", "restart", "__call__"):
+            if name in cls.__dict__:  # no estimator need think of the resets of a batch
+                setattr(cls, name, takes_resets(cls.__dict__[name]))
 
     @classmethod
     def of_length(cls, tau: int) -> "Estimator | None":

@@ -20,6 +20,7 @@ STYLES = {
     "segment": ("#0072B2", "s"),
     "window": ("#56B4E9", "^"),
     "buffered": ("#009E73", "D"),
+    "rolling": ("#004D40", "D"),
     "randomized": ("#D55E00", "o"),
     "artbp": ("#CC79A7", "P"),
     "geometric": ("#E69F00", "v"),

@@ -73,8 +73,11 @@ def train(
     watch: Callable[[PyTree], PyTree] | None = None,
     checkpoint: str | Path | None = None,
     at_once: int | None = None,
+    update_every: int = 1,
 ) -> History:
     """Make `steps` updates, each by one estimate on the task's next batch; evaluate `evaluations` times on the way.
+
+    With `update_every`, the parameters change after so many estimates, by their mean, and `steps` counts estimates.
 
     `optimizer` is any optax optimizer, or a function from a learning rate to one, such as `optax.adam`, where
     `learning_rates` are given. All seeds and learning rates run side by side; `at_once` bounds how many of them are
@@ -85,6 +88,8 @@ def train(
     for name, value in (("steps", steps), ("evaluations", evaluations), ("seeds", 1 if seeds is None else seeds)):
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
+    if not isinstance(update_every, int) or update_every < 1:
+        raise UserError(f"update_every: a whole number of at least 1 is needed, got {update_every!r}")
     by_rate = not isinstance(optimizer, optax.GradientTransformation)
     if by_rate != (learning_rates is not None):
         raise UserError(
@@ -98,7 +103,7 @@ def train(
         jnp.repeat(jnp.asarray(rates, jnp.result_type(float)), len(keys)),
         jnp.tile(keys, len(rates)),
     )
-    programs = compiled(model, est, task, optimizer, by_rate, watch, len(each_key), at_once)
+    programs = compiled(model, est, task, optimizer, by_rate, update_every, watch, len(each_key), at_once)
 
     runs = programs.begin(each_rate, each_key)
     batch_size = sequence_shape(jax.eval_shape(task.batch, key))[1]
@@ -178,12 +183,21 @@ class Programs(NamedTuple):
 
 @lru_cache(maxsize=4)  # the programs of a sweep would fill the memory
 def compiled(
-    model: Model, est: Estimator, task: Task, optimizer: Any, by_rate: bool, watch: Any, count: int, at_once: Any
+    model: Model,
+    est: Estimator,
+    task: Task,
+    optimizer: Any,
+    by_rate: bool,
+    update_every: int,
+    watch: Any,
+    count: int,
+    at_once: Any,
 ) -> Programs:
     """The programs of a training of so many runs; the estimator's numbers are constants in them."""
 
     def optimizer_of(rate):
-        return optimizer(rate) if by_rate else optimizer
+        chosen = optimizer(rate) if by_rate else optimizer
+        return chosen if update_every == 1 else optax.MultiSteps(chosen, update_every).gradient_transformation()
 
     def side_by_side(function, whole, stacked):
         def mapped(whole, stacked):

@@ -6,7 +6,7 @@ segment, and a segment that no cut ends is as long as the chunk. Its gradient is
 losses over the mean length of a segment, so that a step of the stream counts the same in short segments and in long.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Stopping, sequence_shape
 from tbptt_jax.tasks.base import Task
 
 
@@ -82,7 +82,7 @@ def estimated(
     length, batch_size = sequence_shape(batch)
     inside = jnp.broadcast_to(jnp.arange(length)[:, None] < steps, (length, batch_size))
     weights = inside * (1.0 if batch.weights is None else batch.weights)
-    stopped = Batch((batch.inputs, inside), batch.targets, weights)
+    stopped = Batch((batch.inputs, inside), batch.targets, weights, batch.resets)
     start = on_from(fresh, batch)
     estimate, carry = together(Stopping(model), run.params, start, stopped, estimate_key)
     share = steps / together.law(task.length).mean_length()
@@ -94,33 +94,6 @@ def first_cut(gates: Array) -> Array:
     """How many steps `[T]` gates leave before the first cut after the first step; T where there is none."""
     cut = (gates == 0).at[0].set(False)
     return jnp.where(jnp.any(cut), jnp.argmax(cut), len(gates))
-
-
-@dataclass(frozen=True)
-class Stopping(Model):
-    """A model that stops where its inputs say so: (x, whether the sequence is still going on `[B]`)."""
-
-    model: Model
-
-    def init(self, key: Array):
-        return self.model.init(key)
-
-    def initial_state(self, params: Params, batch_size: int):
-        return self.model.initial_state(params, batch_size)
-
-    def step(self, params: Params, state: PyTree, x: PyTree):
-        x, going = x
-        return jax.tree.map(
-            lambda new, old: jnp.where(going.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-            self.model.step(params, state, x),
-            state,
-        )
-
-    def readout(self, params: Params, state: PyTree):
-        return self.model.readout(params, state)
-
-    def losses(self, output: PyTree, target: PyTree):
-        return self.model.losses(output, target)
 
 
 def select(condition: Array, chosen: PyTree, other: PyTree):

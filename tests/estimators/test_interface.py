@@ -20,6 +20,7 @@ EXAMPLES = [
     tb.Segment(8, in_order=True),
     tb.Window(3),
     tb.Buffered(8, 4),
+    tb.Rolling(7, 4),
     tb.Randomized(0.9),
     tb.Randomized(0.9, shared=True),
     tb.Geometric(0.5),

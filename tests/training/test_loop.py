@@ -60,6 +60,25 @@ def test_schedules_and_chains_of_optax_are_taken():
     assert np.isfinite(history.held_out).all()
 
 
+def test_the_parameters_change_after_so_many_estimates_by_their_mean():
+    """Against a loop by hand, of the same estimates on the same episodes."""
+    task, key = tb.Recall(distance=3, batch_size=2), jax.random.key(0)
+    model = task.model("tanh", 3)
+    options = {"steps": 4, "key": key, "evaluations": 4, "watch": lambda params: params}
+    found = tb.train(model, tb.Full(), task, SGD, update_every=2, **options)
+    run = begin(model, tb.Full(), task, SGD, jax.random.split(key, 1)[0])
+    params, source, total = run.params, run.source, jax.tree.map(jnp.zeros_like, run.params)
+    for step in range(4):
+        batch, _, source = task.chunk(source)
+        total = jax.tree.map(jnp.add, total, tb.gradient(tb.Full(), model, params, batch))
+        if step % 2:
+            params = jax.tree.map(lambda p, g: p - 0.3 * g / 2, params, total)
+            total = jax.tree.map(jnp.zeros_like, total)
+        assert distance(jax.tree.map(lambda leaf, step=step: leaf[step], found.watched), params) < 1e-12
+    with pytest.raises(tb.UserError, match="update_every: a whole number of at least 1"):
+        train(update_every=0)
+
+
 class Stop(Exception):
     pass
 

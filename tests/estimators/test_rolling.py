@@ -1,0 +1,76 @@
+"""Rolling truncation: the same as a loop of plain `jax.grad` that replays what came before."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import tbptt_jax as tb
+from tests.problems import MODELS, distance, estimates, problem
+
+CHUNKS = 4
+
+
+def by_hand(model, params_of, batch, k1, k2):
+    """The gradient of each chunk of k2 steps, by its own parameters: no engine, no scan."""
+    steps = batch.inputs.shape[0]
+    state, first = model.initial_state(params_of(0), batch.inputs.shape[1]), 0  # the state before step `first`
+    for chunk in range(steps // k2):
+        start, stop = chunk * k2, (chunk + 1) * k2
+
+        def loss(params, state=state, first=first, start=start, stop=stop):
+            total = 0.0
+            for t in range(first, stop):
+                state = model.step(params, state, batch.inputs[t])
+                if t >= start:
+                    losses = model.losses(model.readout(params, state), batch.targets[t])
+                    total += jnp.sum(batch.weights[t] * losses)
+            return total / jnp.sum(batch.weights[start:stop])
+
+        yield jax.grad(loss)(params_of(chunk))
+        new_first = max(0, stop - (k1 - k2))
+        for t in range(first, new_first):
+            state = model.step(params_of(chunk), state, batch.inputs[t])
+        first = new_first
+
+
+@pytest.mark.parametrize("name, k1, k2", [("tanh", 7, 3), ("tanh", 3, 3), ("lstm", 5, 2), ("gru", 9, 2), ("nnx", 4, 1)])
+def test_a_stream_under_changing_parameters_is_that_of_a_loop_by_hand(name, k1, k2):
+    model, params, batch = problem(name, length=CHUNKS * k2)
+    batch = batch._replace(weights=batch.weights + 0.1)
+
+    def params_of(chunk):
+        return jax.tree.map(lambda leaf: leaf * (1 + 0.1 * chunk), params)
+
+    est = tb.Rolling(k1, k2)
+    parts = [jax.tree.map(lambda leaf, i=i: leaf[i * k2 : (i + 1) * k2], batch) for i in range(CHUNKS)]
+    carry = est.init(model, params, parts[0], None)
+    estimate = jax.jit(lambda params, carry, part: est(model, params, carry, part, None))
+    for i, theirs in enumerate(by_hand(model, params_of, batch, k1, k2)):
+        found, carry = estimate(params_of(i), carry, parts[i])
+        assert distance(found.grads, theirs) < 1e-12, i
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_within_one_sequence_it_is_buffered(name):
+    pairs = [(tb.Rolling(k1, k2), tb.Buffered(k1, k2)) for k1, k2 in ((1, 1), (4, 2), (6, 3), (3, 3), (11, 6), (20, 6))]
+    found = estimates(name, [est for pair in pairs for est in pair[1:]])
+    model, params, batch = problem(name)
+    for (ours, _), theirs in zip(pairs, found):
+        assert distance(tb.gradient(ours, model, params, batch), theirs) < 1e-12, str(ours)
+
+
+def test_a_new_stream_remembers_nothing():
+    model, params, batch = problem("tanh")
+    est = tb.Rolling(8, 6)
+    fresh = est.init(model, params, batch, None)
+    _, carry = est(model, params, fresh, batch, None)
+    assert jnp.all(carry.there) and not jnp.any(fresh.there)
+    again = est.restart(model, params, carry, batch, None)
+    assert distance(jax.tree.map(lambda leaf: leaf * 1.0, again), jax.tree.map(lambda leaf: leaf * 1.0, fresh)) == 0
+
+
+def test_it_is_trained_in_chunks_of_k2_steps():
+    est = tb.Rolling(19, 10)
+    assert est.pace(64) == (10, 10.0) and tb.Rolling.of_length(10) == est and est.nominal_length == 10
+    with pytest.raises(tb.UserError, match="rolling: k1 must be at least k2 = 4, got 2"):
+        tb.Rolling(2, 4)
