@@ -27,6 +27,7 @@ from tbptt_jax.jax_internals import program
 from tbptt_jax.models import Model, loss, sequence_shape
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training import checkpoint as checkpoints
+from tbptt_jax.training.several import after_several
 from tbptt_jax.training.update import Run, begin, update
 
 REPORT_EVERY = 20.0  # seconds
@@ -197,7 +198,7 @@ def compiled(
 
     def optimizer_of(rate):
         chosen = optimizer(rate) if by_rate else optimizer
-        return chosen if update_every == 1 else optax.MultiSteps(chosen, update_every).gradient_transformation()
+        return chosen if update_every == 1 else after_several(chosen, update_every)
 
     def side_by_side(function, whole, stacked):
         def mapped(whole, stacked):
