@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer
 from tbptt_jax.errors import UserError, choose
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     inputs: PyTree
     targets: PyTree
     weights: Array | None = None
-    resets: Bool[Array, "T B"] | None = None
+    resets: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -388,7 +388,7 @@ def sequence_shape(batch: Batch) -> tuple[int, int]:
             if shape[:2] != (length, batch_size) or (flat and len(shape) != 2):
                 wanted = f"[{length}, {batch_size}]" if flat else f"[{length}, {batch_size}, ...]"
                 raise UserError(f"{name}: shape {wanted} is needed to match the inputs, got {list(shape)}")
-    kind = None if batch.resets is None else jnp.result_type(batch.resets)
-    if kind not in (None, jnp.dtype(bool)):
+    if batch.resets is not None and not jnp.issubdtype(jnp.result_type(batch.resets), jnp.bool_):
+        kind = jnp.result_type(batch.resets)
         raise UserError(f"resets: booleans are needed, true where an episode begins, got {kind}")
     return length, batch_size

@@ -1,5 +1,6 @@
 """Everything that needs no sampling: the public names of `tb.exact`."""
 
+from tbptt_jax.analysis.break_even import BreakEven, break_even, by_sequence, level
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
 from tbptt_jax.analysis.moments import expected_gradient, gate_variances, variance
 from tbptt_jax.analysis.of_loss import truncation_bias
@@ -8,13 +9,17 @@ from tbptt_jax.analysis.spectrum import BiasCurve, LagSpectrum, bias_curve, lag_
 
 __all__ = [
     "BiasCurve",
+    "BreakEven",
     "LagSpectrum",
     "bias_curve",
+    "break_even",
+    "by_sequence",
     "credit_norms",
     "decay_rate",
     "expected_gradient",
     "gate_variances",
     "lag_spectrum",
+    "level",
     "linear_credit_norms",
     "optimal_chances",
     "optimal_keeps",

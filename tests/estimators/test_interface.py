@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.analysis.cost import count
 from tbptt_jax.estimators import contract
 from tbptt_jax.estimators.contract import check
 from tests.problems import announce, distance, problem
@@ -219,6 +220,7 @@ MINE = '''
 from dataclasses import dataclass
 import jax, jax.numpy as jnp
 import tbptt_jax as tb
+from tbptt_jax.analysis.cost import count
 
 @dataclass(frozen=True)
 class Mine(tb.GatedEstimator):
@@ -229,3 +231,15 @@ class Mine(tb.GatedEstimator):
     def gates(self, key, length, batch_size):
         return jax.random.bernoulli(key, self.keep, (length, batch_size)) / self.keep
 '''
+
+
+def test_a_whole_number_is_a_constant_and_an_array_is_not():
+    """`Segment(2)` runs its segments side by side, two steps deep; a tau that is an array takes all six in a row."""
+    model, params, batch = problem("tanh")
+
+    def depth(est):
+        return count(lambda params: tb.gradient(est, model, params, batch), params)[1]
+
+    assert depth(tb.Segment(2)) < depth(tb.Segment(jnp.asarray(2)))
+    ours, theirs = (tb.gradient(tb.Segment(tau), model, params, batch) for tau in (2, jnp.asarray(2)))
+    assert distance(ours, theirs) < 1e-12

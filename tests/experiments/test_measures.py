@@ -42,6 +42,11 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     ),
     "best_gates": Choices("smoke", ["losses=every step", "tau=2", "length=8", "chunks=4"], ["optimal", "randomized"]),
     "bias_variance": Choices("smoke", ["tau=2", "length=8", "hidden=2", "samples=64"], ["segment", "uoro()"], seeds=2),
+    "break_even": Choices(
+        "smoke",
+        ["hidden=2", "tau=2", "training=0", "population=32", "task=copy(length=6, longest=2)"],
+        ["randomized", "window"],
+    ),
     "copy": Choices(
         "smoke", ["updates=4", "hidden=2", "batch_size=2", "length=6", "tau=5"], ["window"], tasks=["copy"], seeds=2
     ),

@@ -1,0 +1,67 @@
+"""What one cell measures."""
+
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
+
+import jax
+import optax
+from jaxtyping import Array
+
+import tbptt_jax as tb
+from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.lab.config import Config
+from tbptt_jax.tasks.base import Task
+
+BATCH = 32  # of the training
+RATE = 3e-3
+DRAWN = 64
+"""Sequences of which the variance of the draws is computed; of the others, only what is given on average."""
+
+
+@cache
+def trained(task: Task, cell: str, hidden: int, updates: int, seed: int) -> Any:
+    """Parameters after so many updates of exact gradients; the same for every length of truncation."""
+    model = task.model(cell, hidden)
+    key = jax.random.key(seed)
+    if updates == 0:
+        return model.init(key)
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE))
+    options = {"steps": updates, "key": key, "evaluations": 1}
+    return tb.train(model, tb.Full(), replace(task, batch_size=BATCH), optimizer, **options).params
+
+
+def laid_at_random(est: Estimator) -> Estimator:
+    """Segments have random offsets: from a fixed one on, what a loss sees depends on where it stands."""
+    return replace(est, offset="random") if isinstance(est, tb.Segment) and est.offset == 0 else est
+
+
+def measure(config: Config, key: Array):
+    task = config.task
+    model = task.model(config["cell"], config["hidden"])
+    params = trained(task, config["cell"], config["hidden"], config["training"], config.seed)
+    population = replace(task, batch_size=config["population"]).batch(jax.random.fold_in(key, 1))
+    length = task.length  # of a stream, as much as is between two updates of the training
+    batch = jax.tree.map(lambda leaf: leaf[:length], population)
+    moments = {}
+    for one in config.chosen:
+        est = laid_at_random(one.estimator)
+        if est.law(length) is None:
+            raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
+        moments[one] = jax.jit(partial(tb.exact.by_sequence, est, model, first=DRAWN))(params, batch)
+    rows = []
+    for ours in (one for one in config.chosen if one.estimator.unbiased != "never"):
+        for theirs in (one for one in config.chosen if one.estimator.unbiased == "never"):
+            found = tb.exact.level(*(jax.device_get(moments[one]) for one in (ours, theirs)))
+            rows.append(
+                {"estimator": ours.text, "series": ours.series, "method": ours.method}
+                | {"against": theirs.series, "length": length}
+                | {name: bounded(value) for name, value in found._asdict().items()}
+            )
+    return rows
+
+
+def bounded(value: float) -> float:
+    """Infinity as a number that can be drawn and compared: beyond all batches."""
+    return min(value, 1e12)
