@@ -102,6 +102,8 @@ def say_status(loaded: Loaded) -> None:
     store, cells = loaded.store, loaded.plan.cells
     words = ", ".join(f"{loaded.counts[status]} {status}" for status in (*STATUSES, "stale") if loaded.counts[status])
     print(f"{loaded.said.partition(': ')[0]}, of {len(cells)} cells: " + (words or "nothing recorded yet"))
+    if loaded.in_table:
+        print(f"  read instead: {loaded.said.partition(': ')[2]}")
     names = varying(cells)
     for cell in cells:
         place = store.places.get(cell.key)

@@ -8,11 +8,11 @@ BATCH = 32  # sequences
 LOOKS_FAR = ["copy", "agreement"]
 
 
-def side(table: pl.DataFrame, task: list[str], against: str, below: bool) -> Verdict:
-    """Whether the intervals of n* of randomized truncation, after training, lie below a batch (or above it)."""
+def side(table: pl.DataFrame, method: str, task: list[str], against: str, below: bool) -> Verdict:
+    """Whether the intervals of n* of an unbiased truncation, after training, lie below a batch (or above it)."""
     name = pl.col("task").str.split("(").list.first()
-    rows = table.filter(name.is_in(task) & (pl.col("against") == against) & (pl.col("method") == "randomized"))
-    rows = needed(rows.filter(pl.col("training") > 0), f"randomized against {against} on {task}, after training")
+    rows = table.filter(name.is_in(task) & (pl.col("against") == against) & (pl.col("method") == method))
+    rows = needed(rows.filter(pl.col("training") > 0), f"{method} against {against} on {task}, after training")
     under, over = (rows["high"] < BATCH).sum(), (rows["low"] > BATCH).sum()
     yes, no = (under, over) if below else (over, under)
     counts = f"{under} of {rows.height} whole below {BATCH}, {over} whole above"
@@ -22,21 +22,29 @@ def side(table: pl.DataFrame, task: list[str], against: str, below: bool) -> Ver
     return Verdict("not reproduced" if no > 0.1 * rows.height else "undecided", measured)
 
 
-CLAIMS = (
-    Claim(
-        "Where the task looks far (copy, agreement), unbiased truncation has a smaller error than segments from fewer "
-        "than 32 sequences an update on, in nine of ten settings.",
-        "break-even; Tallec & Ollivier 2017 say that it can pay",
-        lambda table: side(table, LOOKS_FAR, "segment", below=True),
-    ),
-    Claim(
-        "On text, segments keep the smaller error beyond 32 sequences an update, in nine of ten settings.",
-        'the lecture: "it doesn\'t actually work any better in practice"',
-        lambda table: side(table, ["time_machine"], "segment", below=False),
-    ),
-    Claim(
-        "On text, windows keep the smaller error beyond 32 sequences an update, in nine of ten settings.",
-        'the lecture: "it doesn\'t actually work any better in practice"',
-        lambda table: side(table, ["time_machine"], "window", below=False),
-    ),
-)
+def claims_of(method: str) -> list[Claim]:
+    """What is claimed of one unbiased truncation."""
+    lecture = 'the lecture: "it doesn\'t actually work any better in practice"'
+    return [
+        Claim(
+            f"Where the task looks far (copy, agreement), {method} has a smaller error than segments from fewer than "
+            f"{BATCH} sequences an update on, in nine of ten settings.",
+            "the other side of the lecture's sentence",
+            lambda table: side(table, method, LOOKS_FAR, "segment", below=True),
+        ),
+        Claim(
+            f"On text, segments keep a smaller error than {method} beyond {BATCH} sequences an update, in nine of ten "
+            "settings.",
+            lecture,
+            lambda table: side(table, method, ["time_machine"], "segment", below=False),
+        ),
+        Claim(
+            f"On text, windows keep a smaller error than {method} beyond {BATCH} sequences an update, in nine of ten "
+            "settings.",
+            lecture,
+            lambda table: side(table, method, ["time_machine"], "window", below=False),
+        ),
+    ]
+
+
+CLAIMS = (*claims_of("randomized"), *claims_of("artbp"))
