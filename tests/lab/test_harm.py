@@ -41,11 +41,11 @@ def test_each_failure_has_its_cause_and_the_others_go_on(tmp_path, capfd):
 def test_limits_end_a_cell_and_all_that_it_started(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     axes = ("--set", "x=1,2", "--set", "kind=never ends,holds the lock,has children,eats")
-    limits = ("--timeout", 3, "--memory", "800M", "--jobs", 2)
+    limits = ("--timeout", 3, "--memory", "450M", "--jobs", 2)
     code, output = tbptt(capfd, "run", TOY, "--scale", "smoke", *axes, *limits, results=tmp_path)
     assert code == 1 and "4 done, 4 failed" in output, output
     assert output.count("did not end within 3 s (--timeout)") == 3
-    assert output.count("took more than 0.781 GiB of memory (--memory)") == 1
+    assert output.count("took more than 0.439 GiB of memory (--memory)") == 1
     child = int((tmp_path / "log.child").read_text())
     wait_for(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text(), 5)
     said = [path.read_text() for path in (tmp_path / "toy" / "cells" / "logs").iterdir()]
