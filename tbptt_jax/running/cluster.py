@@ -160,12 +160,12 @@ def slurm_cluster(words: str, jobs: int) -> Iterator[Any]:
 
     Dask asks nobody who he is: the cluster speaks TLS with credentials that are thrown away with it.
     """
+    options: Any = {"cores": 1, "processes": 1, "memory": "4GB"} | slurm_options(words)
     try:
         from dask_jobqueue import SLURMCluster
         from distributed.security import Security
     except ImportError as error:
         raise UserError("--slurm: it needs dask-jobqueue; pip install 'tbptt_jax[cluster]'") from error
-    options: Any = {"cores": 1, "processes": 1, "memory": "4GB"} | slurm_options(words)
     folder = Path(options.pop("shared_temp_directory", Path.home() / ".tbptt_jax"))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
