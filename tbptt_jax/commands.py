@@ -24,6 +24,7 @@ from tbptt_jax.records.committed import TABLE
 from tbptt_jax.records.leases import alive
 from tbptt_jax.records.record import STATUSES, Record
 from tbptt_jax.records.store import Store, older_records
+from tbptt_jax.running.loop import log_of
 from tbptt_jax.running.progress import in_time
 
 
@@ -110,8 +111,7 @@ def say_status(loaded: Loaded) -> None:
         if place is not None and place.status != "done":
             record = store.read(*cell.key)
             print(f"  {place.status}: {label(cell.columns, names)}: {record.reason if record else ''}")
-            log = store.cells / "logs" / f"{cell.identity}.log"
-            if place.status == "failed" and log.is_file():
+            if place.status == "failed" and (log := log_of(store, cell.identity)):
                 print(f"    it said: {log}")
     for why, count in loaded.why_stale.most_common():
         print(f"  stale: {count} cells: {why}")

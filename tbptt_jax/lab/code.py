@@ -5,11 +5,12 @@ names that are used. Comments and docstrings are no code. Other packages are not
 """
 
 import ast
+import inspect
 import io
 import sys
 import tokenize
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ def code_of(files: Iterable[Path]) -> dict[str, str]:
 
 
 def file_of(function: object) -> Path | None:
-    """Where a function or a class is written, if that is a file."""
+    """Where a function or a class is written, if that is a file; of a partial, where its function is."""
+    function = inspect.unwrap(function.func if isinstance(function, partial) else function)  # type: ignore[arg-type]
     module = sys.modules.get(getattr(function, "__module__", "") or "")
     path = getattr(module, "__file__", None)
     return Path(path) if path and path.endswith(".py") else None

@@ -4,7 +4,7 @@ A record is used again only where all of this is as it was; else it is stale, an
 """
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,9 @@ def code(deciders: tuple[Any, ...]) -> dict[str, str]:
     files = {file for decider in deciders if (file := file_of(decider)) is not None}
     nowhere = [decider for decider in deciders if file_of(decider) is None and hasattr(decider, "__code__")]
     found = {f"<{one.__qualname__}>": digest(repr_of(one.__code__).encode()) for one in nowhere}
+    for one in deciders:
+        if isinstance(one, partial):
+            found["<arguments>"] = digest(f"{one.args} {sorted(one.keywords.items())}".encode())
     return found | code_of(sorted(files))
 
 

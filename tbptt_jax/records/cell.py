@@ -1,5 +1,6 @@
 """What the runner of a sweep knows of it: cells in plain values, without the objects that they mean."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 
@@ -35,7 +36,7 @@ def label(columns: dict[str, Any], varying: list[str]) -> str:
     return ", ".join(f"{name}={columns[name]}" for name in varying if name in columns)
 
 
-def varying(cells: list[Cell]) -> list[str]:
+def varying(cells: Sequence[Cell]) -> list[str]:
     """The axes in which cells differ."""
     names = {name: None for cell in cells[:1] for name in cell.axes}
     return [name for name in names if len({str(cell.axes.get(name)) for cell in cells}) > 1]

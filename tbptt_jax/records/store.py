@@ -5,6 +5,7 @@ folders of several machines merge by copying. A record that is finished is never
 """
 
 import errno
+import io
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -62,12 +63,13 @@ class Store:
     def refresh(self) -> "Store":
         """Read on in every shard, as far as there are whole lines."""
         try:
-            names = sorted(entry.name for entry in os.scandir(self.cells) if entry.name.endswith(".jsonl"))
+            shards = [entry for entry in os.scandir(self.cells) if entry.name.endswith(".jsonl")]
+            grown = [one.name for one in shards if one.stat().st_size > self._read.get(one.name, 0)]
         except FileNotFoundError:
             return self
         except OSError as error:
             raise Stopped(f"--results: {self.cells} cannot be read: {error.strerror}") from error
-        for name in names:
+        for name in sorted(grown):
             self._read_on(name)
         return self
 
@@ -75,8 +77,6 @@ class Store:
         start = self._read.get(name, 0)
         try:
             with open(self.cells / name, "rb") as file:
-                if os.fstat(file.fileno()).st_size <= start:
-                    return
                 file.seek(start)
                 for text in file:
                     if not text.endswith(b"\n"):
@@ -218,7 +218,7 @@ class Store:
             content = path.read_bytes()
             bad = {damage.start: damage.end for damage in self.damaged if damage.shard == name}
             whole, at = [], 0
-            for text in content.splitlines(keepends=True):
+            for text in io.BytesIO(content):  # lines as `refresh` reads them: a damaged one may hold anything
                 if at not in bad and text.endswith(b"\n"):
                     whole.append(text)
                 at += len(text)

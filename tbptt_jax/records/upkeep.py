@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tbptt_jax.errors import UserError
 from tbptt_jax.files import write_atomically
 from tbptt_jax.records.committed import TABLE, about, committed_records
+from tbptt_jax.records.leases import alive
 from tbptt_jax.records.store import Store
 
 
@@ -40,6 +41,8 @@ def verified(folder: Path, repair: bool) -> Health:
         except Exception as error:  # Parquet has many ways to be damaged
             trouble.append(f"{path.relative_to(folder)}: {type(error).__name__}: {str(error)[:200]}")
     if repair and trouble:
+        if working := [f"process {one['pid']} on {one['host']}" for one in alive(store.cells)]:
+            raise UserError(f"--repair: {', '.join(working)} is at work on {folder}; wait until it has ended")
         store.repair()
     return Health(folder.name, whole, trouble)
 

@@ -80,8 +80,6 @@ class Cluster(Hands):
                 error = future.exception()
                 if isinstance(error, Stopped | UserError):
                     raise Stopped(str(error))
-                if type(error).__name__ not in ("KilledWorker", "Exception") and not isinstance(error, Exception):
-                    raise gone(error)
                 reason = f"{type(error).__name__}: {error}"
                 outcome = Outcome(cell, "failed", reason, time.monotonic() - since, None, {}, "")
             else:

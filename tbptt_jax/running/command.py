@@ -9,7 +9,7 @@ from typing import Any
 from tbptt_jax.records.cell import label, varying
 from tbptt_jax.records.record import STATUSES, canonical, digest
 from tbptt_jax.records.store import Store, older_records
-from tbptt_jax.running.loop import Hands, run
+from tbptt_jax.running.loop import Hands, log_of, run
 from tbptt_jax.running.processes import Processes
 from tbptt_jax.running.progress import progress
 
@@ -106,7 +106,7 @@ def say_what_is_left_alone(store: Store, plan: Any, folder: Path) -> None:
 def of_failures(store: Store, plan: Any) -> list[str]:
     """Where it is written what failed cells said."""
     failed = [cell for cell in plan.cells if (place := store.places.get(cell.key)) and place.status == "failed"]
-    logs = [path for cell in failed if (path := store.cells / "logs" / f"{cell.identity}.log").is_file()]
+    logs = [path for cell in failed if (path := log_of(store, cell.identity))]
     return [f"what failed cells said: {logs[0].parent}"] if logs else []
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tbptt_jax.errors import Stopped
-from tbptt_jax.records.cell import Cell, Plan
+from tbptt_jax.files import write_atomically
+from tbptt_jax.records.cell import Cell, Plan, label, varying
 from tbptt_jax.records.leases import Leases
 from tbptt_jax.records.record import Record, encode
 from tbptt_jax.records.store import FINISHED, Store
@@ -95,6 +96,7 @@ def run(
     counts: Counter = Counter()
     start = now = flushed = looked = time.monotonic()
     fresh = 0
+    names = varying(cells)
 
     def settled(cell: Cell) -> bool:
         place = store.places.get(cell.key)
@@ -125,11 +127,10 @@ def run(
                 if not leases.take(cell.identity):
                     elsewhere.append(cell)
                     continue
-                if elsewhere:  # there are others at work: it may have been recorded this moment
-                    store.refresh()
-                    if settled(cell):
-                        leases.give_back(cell.identity)
-                        continue
+                store.refresh()  # another runner may have recorded it, and let it go, this moment
+                if settled(cell):
+                    leases.give_back(cell.identity)
+                    continue
                 hands.give(cell)
             for outcome in hands.taken_back(TICK):
                 keep(store, outcome, notes, hands.environment)
@@ -143,7 +144,7 @@ def run(
             if now - flushed > FLUSH_EVERY:
                 flush()
                 report(Progress(None, "", "", False, hands.running(), left()))
-            running = {f"{cell.columns}": seconds for cell, seconds in hands.running()}
+            running = {label(cell.columns, names): seconds for cell, seconds in hands.running()}
             leases.beat(running, dict(counts), left())
             if elsewhere and not waiting and now - looked > TICK:
                 store.refresh()
@@ -175,7 +176,7 @@ def keep(store: Store, outcome: Outcome, notes: Sequence[dict[str, Any]], enviro
         logs = store.cells / "logs"
         try:
             logs.mkdir(exist_ok=True)
-            (logs / f"{cell.identity}.log").write_text(outcome.log, errors="replace")
+            write_atomically(logs / f"{cell.identity}.log", outcome.log.encode())
         except OSError as error:
             raise Stopped(f"--results: {logs}: {error.strerror}") from error
     store.append(line, arrays, notes)

@@ -25,7 +25,7 @@ WATCH = 0.05  # seconds between two looks at memory and time
 class Process:
     """One child, and what it is at."""
 
-    def __init__(self, number: int, environment: Mapping[str, str]):
+    def __init__(self, environment: Mapping[str, str]):
         self.connection, theirs = Pipe()
         self.log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115
         handle = theirs.fileno()
@@ -191,7 +191,7 @@ class Processes(Hands):
     def _at(self, i: int) -> Process:
         process = self.processes[i]
         if process is None:
-            process = self.processes[i] = Process(i, self.places[i])
+            process = self.processes[i] = Process(self.places[i])
         return process
 
     def _bury(self, i: int) -> None:

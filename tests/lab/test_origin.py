@@ -225,3 +225,14 @@ def test_status_says_what_runs_and_for_how_long(tmp_path, capfd):
     assert tbptt(capfd, "export", TOY, "--output", "a.xls", results=tmp_path)[0] == 2
     where = json.loads((tmp_path / "toy" / "chosen" / "provenance.json").read_text())
     assert where["asked"] == "scale smoke with x=1,2, kind=raises" and where["measured"][0]["scale"] == "smoke"
+
+
+def test_a_partial_is_the_code_of_its_function_and_its_arguments():
+    from functools import partial
+
+    from tbptt_jax.lab.origin import code as of_deciders
+
+    measure = load("copy").measure
+    plain, two, three = (of_deciders((one,)) for one in (measure, partial(measure, 2), partial(measure, 3)))
+    assert {name: two[name] for name in plain} == plain and set(two) - set(plain) == {"<arguments>"}
+    assert two["<arguments>"] != three["<arguments>"]

@@ -10,6 +10,12 @@ import time
 import polars as pl
 import pytest
 
+from tbptt_jax.records.cell import Cell
+from tbptt_jax.records.leases import Leases
+from tbptt_jax.records.record import Record
+from tbptt_jax.records.store import Store
+from tbptt_jax.running.loop import run
+from tbptt_jax.running.processes import Processes
 from tests.lab.command import TOY, finish, measured, rows, start, tbptt, wait_for
 
 SMOKE = ("--scale", "smoke")
@@ -82,6 +88,25 @@ def test_two_runners_in_one_folder_share_the_work_and_each_failure(tmp_path):
     assert sorted(measured(log)) == list(range(12))
     assert not list((tmp_path / "toy" / "cells" / "leases").iterdir())
     assert not list((tmp_path / "toy" / "cells" / "runners").iterdir())
+
+
+def test_a_cell_that_another_runner_recorded_this_moment_is_not_measured(tmp_path, monkeypatch):
+    """Between this runner's look at the records and its lease, the other one finishes the cell and lets it go."""
+    cell = Cell("a" * 20, "o" * 24, {"x": 1}, {"x": 1})
+    mine, other = Store(tmp_path), Store(tmp_path)
+    mine.require_writable()
+    take = Leases.take
+
+    def late(self, name):
+        other.add(Record(cell.identity, cell.origin, cell.columns, "done", "", [], "e", 0.0), ())
+        return take(self, name)
+
+    class Nobody(Processes):
+        def give(self, cell):
+            raise AssertionError("it is measured again")
+
+    monkeypatch.setattr(Leases, "take", late)
+    assert run([cell], mine, Nobody("toy", 1, tmp_path)) == {"done": 1}
 
 
 def test_jobs_and_resuming_give_the_same_table(tmp_path, whole, capfd):

@@ -137,6 +137,27 @@ def test_what_has_a_valid_checksum_and_is_no_record_is_damaged_and_not_a_crash(s
     assert verified(store.cells.parent, repair=False).trouble == [] and list((store.cells / "damaged").iterdir())
 
 
+@pytest.mark.parametrize("byte", [b"\r", b"\x0b", b"\x1c"])
+def test_a_line_that_is_damaged_by_an_end_of_line_of_another_kind_is_removed_whole(store, byte):
+    for name in (A, B):
+        store.add(record(name), ())
+    path = shard(store)
+    content = path.read_bytes()
+    path.write_bytes(content[:60] + byte + content[61:])
+    assert len(verified(store.cells.parent, repair=True).trouble) == 1
+    assert verified(store.cells.parent, repair=False) == ("toy", 1, [])
+
+
+def test_nothing_is_repaired_while_a_runner_is_at_work(store):
+    store.add(record(), ())
+    (store.cells / "bomb.jsonl").write_bytes(b"no record\n")
+    runner = Leases(store.cells)
+    with pytest.raises(UserError, match=r"--repair: process .* is at work"):
+        verified(store.cells.parent, repair=True)
+    runner.close()
+    assert len(verified(store.cells.parent, repair=True).trouble) == 1
+
+
 def test_half_a_line_is_taken_back_when_the_disk_is_full(store, monkeypatch):
     store.add(record(), NOTES)
     write = os.write
