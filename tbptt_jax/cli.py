@@ -83,10 +83,10 @@ def make_parser() -> argparse.ArgumentParser:
     check = command("check", check_value, "contract and unbiasedness tests on an estimator, or those on a task")
     check.add_argument("value", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
     bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
-    bench.add_argument("name", choices=["analysis", "training"])
+    bench.add_argument("name", choices=["analysis", "speed", "training"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     command("info", show_info, "versions, devices, where results and data live")
-    for name in ("run", "status", "plot", "claims", "export", "verify", "merge", "info"):
+    for name in ("run", "status", "plot", "claims", "export", "verify", "merge", "info", "bench"):
         commands.choices[name].add_argument(
             "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/"
         )
@@ -303,7 +303,9 @@ def run_benchmark(given: argparse.Namespace) -> int:
     if given.rounds < 1:
         raise UserError(f"--rounds: a number of at least 1 is needed, got {given.rounds}")
     use_all_cores()
-    import_module(f"tbptt_jax.benchmarks.{given.name}").main(given.rounds)
+    benchmark = import_module(f"tbptt_jax.benchmarks.{given.name}")
+    options = {"results": given.results} if given.name == "speed" else {}
+    benchmark.main(given.rounds, **options)
     return 0
 
 

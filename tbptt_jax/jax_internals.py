@@ -34,8 +34,11 @@ __all__ = [
     "jaxprs_in_params",
     "manual_axes",
     "mlir",
+    "only",
+    "parted",
     "place_of",
     "scan_parts",
+    "transposes_side_by_side",
     "varying_axes",
     "without_prints",
 ]
@@ -99,6 +102,49 @@ def without_prints(jaxpr: Jaxpr) -> Jaxpr:
     is."""
     kept = [equation for equation in jaxpr.eqns if equation.outvars or not equation.effects]
     return jaxpr.replace(eqns=kept) if len(kept) < len(jaxpr.eqns) else jaxpr
+
+
+def only(part: int, function: Callable, *arguments: Any) -> Any:
+    """One part of what a function gives, and nothing done for the others."""
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    structure = jax.tree.structure(shapes[part])
+    first, size = (len(jax.tree.leaves(some)) for some in (shapes[:part], shapes[part]))
+    wanted = range(first, first + size)
+    small, used = dce_jaxpr(closed.jaxpr, [i in wanted for i in range(len(closed.jaxpr.outvars))])
+    leaves = [leaf for leaf, is_used in zip(jax.tree.leaves(arguments), used) if is_used]
+    return jax.tree.unflatten(structure, jaxpr_as_fun(ClosedJaxpr(small, closed.consts))(*leaves))
+
+
+def parted(closed: ClosedJaxpr, count: int) -> tuple[Callable, Callable]:
+    """A program in two: what it computes of its first `count` inputs alone, `before(*first)`, a list; and the rest,
+    `after(before, *inputs)`."""
+    jaxpr = closed.jaxpr
+    known = set(jaxpr.invars[:count]) | set(jaxpr.constvars)
+    early: list[JaxprEqn] = []
+    late: list[JaxprEqn] = []
+    for equation in jaxpr.eqns:
+        variables = [variable for variable in equation.invars if not isinstance(variable, Literal)]
+        is_early = bool(variables) and known.issuperset(variables) and not equation.effects
+        (early if is_early else late).append(equation)
+        if is_early:
+            known.update(equation.outvars)
+    used = {variable for equation in late for variable in equation.invars if not isinstance(variable, Literal)}
+    used.update(variable for variable in jaxpr.outvars if not isinstance(variable, Literal))
+    made = [variable for equation in early for variable in equation.outvars if variable in used]
+    first = jaxpr.replace(invars=jaxpr.invars[:count], eqns=early, outvars=made, effects=set(), debug_info=None)
+    last = jaxpr.replace(invars=[*made, *jaxpr.invars], eqns=late, debug_info=None)
+    before, after = (jaxpr_as_fun(ClosedJaxpr(part, closed.consts)) for part in (first, last))
+    return before, lambda held, *inputs: after(*held, *inputs)
+
+
+def transposes_side_by_side(jaxpr: Jaxpr) -> bool:
+    """Whether the derivative of many runs of a program can be transposed as one: not where a part of it has a rule of
+    its own for the way back (`jax.custom_vjp`), or branches, which side by side are chosen from."""
+    return not any(
+        equation.primitive.name.startswith(("custom_vjp_call", "cond"))
+        or not all(map(transposes_side_by_side, jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
 
 
 def depends_on(jaxpr: Jaxpr, inputs: list[Var]) -> Iterator[bool]:

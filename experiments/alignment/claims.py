@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import Claim, Verdict, needed
+from tbptt_jax.lab.claims import Judged, Verdict, needed
 from tbptt_jax.lab.judging import error_of_difference, judged
 
 
@@ -43,11 +43,11 @@ def snap_is_better_than_rflo(table: pl.DataFrame):
 
 MARSCHALL = "Marschall, Cho & Savin 2020, A unified framework of online learning algorithms"
 CLAIMS = (
-    Claim("RTRL is the exact gradient within a chunk.", "an identity", exact_ones_agree),
-    Claim(
+    Judged("RTRL is the exact gradient within a chunk.", "an identity", exact_ones_agree),
+    Judged(
         "Biased estimates are better aligned with the gradient than noisy unbiased ones.",
         MARSCHALL,
         biased_are_better_aligned,
     ),
-    Claim("SnAp-1 is better aligned than RFLO.", "Menick et al. 2021", snap_is_better_than_rflo),
+    Judged("SnAp-1 is better aligned than RFLO.", "Menick et al. 2021", snap_is_better_than_rflo),
 )

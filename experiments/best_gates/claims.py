@@ -3,7 +3,7 @@
 import polars as pl
 
 from tbptt_jax.experiments.best_gates.measure import GROUP
-from tbptt_jax.lab.experiment import Claim, Verdict, needed
+from tbptt_jax.lab.claims import Judged, Verdict, needed
 
 
 def side_by_side(table: pl.DataFrame):
@@ -70,7 +70,7 @@ def artbp_is_between(table: pl.DataFrame):
 
 OURS = "this package"
 CLAIMS = (
-    Claim("Cutting where it costs least has less variance than cutting anywhere.", OURS, best_gates_are_better),
-    Claim("A running estimate finds such places, on batches that it has not seen.", OURS, estimate_is_good),
-    Claim("ARTBP lies between equal gates and the best independent ones.", OURS, artbp_is_between),
+    Judged("Cutting where it costs least has less variance than cutting anywhere.", OURS, best_gates_are_better),
+    Judged("A running estimate finds such places, on batches that it has not seen.", OURS, estimate_is_good),
+    Judged("ARTBP lies between equal gates and the best independent ones.", OURS, artbp_is_between),
 )

@@ -5,7 +5,7 @@ from itertools import pairwise
 import polars as pl
 
 from tbptt_jax.experiments.bias_variance.measure import GROUP
-from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
+from tbptt_jax.lab.claims import Judged, NotMeasured, Verdict, needed
 
 UNBIASED = ["randomized", "artbp"]
 IN_CLOSED_FORM = pl.col("exact_bias").is_not_null() & pl.col("tau").is_not_null()
@@ -101,23 +101,23 @@ def promises_are_kept(table: pl.DataFrame):
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 CLAIMS = (
-    Claim("The bias of truncation falls as τ grows.", CHAPTER, truncation_bias_falls),
-    Claim(
+    Judged("The bias of truncation falls as τ grows.", CHAPTER, truncation_bias_falls),
+    Judged(
         "The mean of randomized truncation is the full gradient.",
         "Tallec & Ollivier 2017, Proposition 1",
         randomized_mean_is_exact,
     ),
-    Claim(
+    Judged(
         "The variance of randomized truncation exceeds that of regular truncation, and grows as keep falls.",
         CHAPTER,
         randomized_variance_grows,
     ),
-    Claim(
+    Judged(
         "In squared error, randomized and artbp are no better than segments of the same expected length.",
         CHAPTER,
         unbiased_is_no_better,
     ),
-    Claim(
+    Judged(
         "The other estimators that were measured are unbiased where they say so.",
         "Tallec & Ollivier 2018 and others",
         promises_are_kept,

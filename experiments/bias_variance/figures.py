@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.experiments.bias_variance.measure import GROUP
-from tbptt_jax.lab.experiment import needed
+from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.style import panels, style_of
 
 FLOOR = 1e-9  # relative to ‖g‖², where 0 is drawn

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import Claim, Verdict, needed
+from tbptt_jax.lab.claims import Judged, Verdict, needed
 
 BATCH = 32  # sequences
 LOOKS_FAR = ["copy", "agreement"]
@@ -22,23 +22,23 @@ def side(table: pl.DataFrame, method: str, task: list[str], against: str, below:
     return Verdict("not reproduced" if no > 0.1 * rows.height else "undecided", measured)
 
 
-def claims_of(method: str) -> list[Claim]:
+def claims_of(method: str) -> list[Judged]:
     """What is claimed of one unbiased truncation."""
     lecture = 'the lecture: "it doesn\'t actually work any better in practice"'
     return [
-        Claim(
+        Judged(
             f"Where the task looks far (copy, agreement), {method} has a smaller error than segments from fewer than "
             f"{BATCH} sequences an update on, in nine of ten settings.",
             "the other side of the lecture's sentence",
             lambda table: side(table, method, LOOKS_FAR, "segment", below=True),
         ),
-        Claim(
+        Judged(
             f"On text, segments keep a smaller error than {method} beyond {BATCH} sequences an update, in nine of ten "
             "settings.",
             lecture,
             lambda table: side(table, method, ["time_machine"], "segment", below=False),
         ),
-        Claim(
+        Judged(
             f"On text, windows keep a smaller error than {method} beyond {BATCH} sequences an update, in nine of ten "
             "settings.",
             lecture,

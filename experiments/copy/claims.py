@@ -4,7 +4,7 @@ import polars as pl
 
 import tbptt_jax as tb
 from tbptt_jax.experiments.copy.measure import FIXED, GROUP, SEES_ALL, SEES_NOTHING, VARIABLE
-from tbptt_jax.lab.experiment import Claim, Verdict, needed
+from tbptt_jax.lab.claims import Judged, Verdict, needed
 from tbptt_jax.lab.judging import at_best_rate, error_of_difference
 
 
@@ -60,6 +60,6 @@ def adaptive_is_at_least_as_good(table: pl.DataFrame):
 
 AICHER = "Aicher, Foti & Fox 2019, Adaptively truncating backpropagation through time, table 1"
 CLAIMS = (
-    Claim("Windows that are too short for the distance do not learn to copy.", AICHER, short_windows_fail),
-    Claim("Adaptive windows are as good as the best fixed one.", AICHER, adaptive_is_at_least_as_good),
+    Judged("Windows that are too short for the distance do not learn to copy.", AICHER, short_windows_fail),
+    Judged("Adaptive windows are as good as the best fixed one.", AICHER, adaptive_is_at_least_as_good),
 )

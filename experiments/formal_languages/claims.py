@@ -5,7 +5,7 @@ from collections.abc import Callable
 import polars as pl
 
 from tbptt_jax.experiments.formal_languages.measure import GROUP
-from tbptt_jax.lab.experiment import Claim, needed
+from tbptt_jax.lab.claims import Judged, needed
 from tbptt_jax.lab.judging import at_best_rate, error_of_difference, judged
 
 
@@ -79,8 +79,8 @@ def recalled(table: pl.DataFrame):
 
 UORO = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"
 CLAIMS = (
-    Claim("The longer the truncation, the fewer the bits.", UORO, longer_segments_learn_more),
-    Claim("UORO needs fewer bits than the shortest truncation.", UORO, forward_beats_short_truncation),
-    Claim("The best gates need fewer bits than equal ones.", "this package", best_gates_need_fewer),
-    Claim("Full backpropagation over chunks of 32 learns to recall.", "textbook practice", recalled),
+    Judged("The longer the truncation, the fewer the bits.", UORO, longer_segments_learn_more),
+    Judged("UORO needs fewer bits than the shortest truncation.", UORO, forward_beats_short_truncation),
+    Judged("The best gates need fewer bits than equal ones.", "this package", best_gates_need_fewer),
+    Judged("Full backpropagation over chunks of 32 learns to recall.", "textbook practice", recalled),
 )

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.experiments.influence_balancing.measure import GROUP, NEAR, SHORT
-from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
+from tbptt_jax.lab.claims import Judged, NotMeasured, Verdict, needed
 from tbptt_jax.lab.judging import at_best_rate
 
 # from chunk to chunk; what snap keeps is all of it here, where the one parameter acts on every unit
@@ -99,11 +99,13 @@ def only_streams_converge(table: pl.DataFrame):
 
 TALLEC = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"
 CLAIMS = (
-    Claim("Windows point the right way from τ = 41 on, segments from τ = 110.", "exact lag sums", switches_at),
-    Claim("Shorter truncation does not converge at any learning rate; longer does.", TALLEC, short_truncation_diverges),
-    Claim("Segments of 10 and 100 fail, segments of 200 converge.", TALLEC, segments_of_the_literature),
-    Claim("Unbiased estimators converge.", "Tallec & Ollivier 2017", unbiased_converges),
-    Claim(
+    Judged("Windows point the right way from τ = 41 on, segments from τ = 110.", "exact lag sums", switches_at),
+    Judged(
+        "Shorter truncation does not converge at any learning rate; longer does.", TALLEC, short_truncation_diverges
+    ),
+    Judged("Segments of 10 and 100 fail, segments of 200 converge.", TALLEC, segments_of_the_literature),
+    Judged("Unbiased estimators converge.", "Tallec & Ollivier 2017", unbiased_converges),
+    Judged(
         "With chunks of 10 steps, those that carry an influence or perturbed states on converge, and no others.",
         "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies",
         only_streams_converge,

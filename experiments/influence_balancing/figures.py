@@ -4,7 +4,7 @@ from functools import partial
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import needed
+from tbptt_jax.lab.claims import needed
 from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.plots.learning import curve
 from tbptt_jax.plots.style import panels, style_of

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tbptt_jax.experiments.long_dependencies.measure import GROUP, SOLVED
-from tbptt_jax.lab.experiment import Claim, Verdict, needed
+from tbptt_jax.lab.claims import Judged, Verdict, needed
 from tbptt_jax.lab.judging import at_best_rate, error_of_difference, judged
 
 
@@ -82,8 +82,8 @@ def best_gates_learn_more(table: pl.DataFrame):
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 CLAIMS = (
-    Claim("Truncation learns what lies within τ steps, and not what lies beyond.", CHAPTER, truncation_sees_tau),
-    Claim("Truncation that is too short learns some all the same: the state is carried.", CHAPTER, state_is_carried),
-    Claim("Unbiased truncation learns beyond its mean length.", "Tallec & Ollivier 2017", unbiased_sees_all),
-    Claim("The best gates learn more than equal ones.", "this package", best_gates_learn_more),
+    Judged("Truncation learns what lies within τ steps, and not what lies beyond.", CHAPTER, truncation_sees_tau),
+    Judged("Truncation that is too short learns some all the same: the state is carried.", CHAPTER, state_is_carried),
+    Judged("Unbiased truncation learns beyond its mean length.", "Tallec & Ollivier 2017", unbiased_sees_all),
+    Judged("The best gates learn more than equal ones.", "this package", best_gates_learn_more),
 )

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tbptt_jax.experiments.lorenz.measure import TRUE_RHO
-from tbptt_jax.lab.experiment import Claim, Verdict
+from tbptt_jax.lab.claims import Judged, Verdict
 
 
 def exact_gradient_explodes(table: pl.DataFrame):
@@ -23,6 +23,6 @@ def truncation_works(table: pl.DataFrame):
 
 
 CLAIMS = (
-    Claim("The exact gradient of a long chaotic simulation explodes.", "folklore", exact_gradient_explodes),
-    Claim("Segments of some length give a gradient that fits the parameter.", "folklore", truncation_works),
+    Judged("The exact gradient of a long chaotic simulation explodes.", "folklore", exact_gradient_explodes),
+    Judged("Segments of some length give a gradient that fits the parameter.", "folklore", truncation_works),
 )

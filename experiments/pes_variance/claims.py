@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
+from tbptt_jax.lab.claims import Judged, NotMeasured, Verdict, needed
 
 
 def curve(table: pl.DataFrame, kind: Any, name: str):
@@ -69,8 +69,8 @@ VICOL = "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies"
 LI = "Li et al. 2023, Noise-reuse in online evolution strategies"
 ESTIMATORS = [f"{name}(particles=1)" for name in ("truncated_es", "pes", "nres")]
 CLAIMS = (
-    Claim("The variance of PES grows with the number of unrolls, where these are random.", VICOL, pes_on_random_text),
-    Claim("It falls with their number, where they are all alike.", VICOL, pes_on_a_constant_stream),
-    Claim("Reusing the noise has less variance than drawing it anew for every chunk.", LI, nres_has_less),
-    Claim("Truncated ES is biased, PES and NRES are not.", VICOL, truncated_es_is_biased),
+    Judged("The variance of PES grows with the number of unrolls, where these are random.", VICOL, pes_on_random_text),
+    Judged("It falls with their number, where they are all alike.", VICOL, pes_on_a_constant_stream),
+    Judged("Reusing the noise has less variance than drawing it anew for every chunk.", LI, nres_has_less),
+    Judged("Truncated ES is biased, PES and NRES are not.", VICOL, truncated_es_is_biased),
 )

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tbptt_jax.experiments.regularization.measure import GROUP
-from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
+from tbptt_jax.lab.claims import Judged, NotMeasured, Verdict, needed
 
 
 def means(table: pl.DataFrame):
@@ -60,9 +60,9 @@ def truncation_generalizes_better(table: pl.DataFrame):
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 CLAIMS = (
-    Claim("A model that is trained with short truncation looks back less far.", CHAPTER, truncation_shortens_memory),
-    Claim("Truncation makes the gap between training and held-out loss smaller.", CHAPTER, truncation_closes_the_gap),
-    Claim(
+    Judged("A model that is trained with short truncation looks back less far.", CHAPTER, truncation_shortens_memory),
+    Judged("Truncation makes the gap between training and held-out loss smaller.", CHAPTER, truncation_closes_the_gap),
+    Judged(
         "Truncation regularizes: held-out loss is smaller than with full gradients.",
         CHAPTER,
         truncation_generalizes_better,

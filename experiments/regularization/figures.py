@@ -4,7 +4,7 @@ from functools import partial
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import needed
+from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
 from tbptt_jax.plots.learning import curve, shades
 from tbptt_jax.plots.style import panels

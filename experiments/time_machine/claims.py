@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.experiments.time_machine.measure import GROUP
-from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
+from tbptt_jax.lab.claims import Judged, NotMeasured, Verdict, needed
 from tbptt_jax.lab.judging import at_best_rate, error_of_difference, judged
 
 
@@ -101,9 +101,9 @@ CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 PAPER = "Tallec & Ollivier 2017, Unbiasing truncated backpropagation through time"
 ESTIMATORS = ["full()", "segment", "window", "randomized", "artbp"]
 CLAIMS = (
-    Claim("A recurrent network has a smaller perplexity than a trigram model.", CHAPTER, memory_helps),
-    Claim("The longer the truncation, the smaller the perplexity.", CHAPTER, longer_is_better),
-    Claim("ARTBP has a smaller perplexity than truncation at equal memory.", PAPER, artbp_at_equal_memory),
-    Claim("Unbiased truncation works no better in practice.", CHAPTER, unbiased_is_no_better),
-    Claim("Sequential partition, the state carried, is better than random windows.", CHAPTER, order_matters),
+    Judged("A recurrent network has a smaller perplexity than a trigram model.", CHAPTER, memory_helps),
+    Judged("The longer the truncation, the smaller the perplexity.", CHAPTER, longer_is_better),
+    Judged("ARTBP has a smaller perplexity than truncation at equal memory.", PAPER, artbp_at_equal_memory),
+    Judged("Unbiased truncation works no better in practice.", CHAPTER, unbiased_is_no_better),
+    Judged("Sequential partition, the state carried, is better than random windows.", CHAPTER, order_matters),
 )

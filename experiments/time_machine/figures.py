@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from tbptt_jax.experiments.time_machine.measure import GROUP
-from tbptt_jax.lab.experiment import needed
+from tbptt_jax.lab.claims import needed
 from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
 from tbptt_jax.plots.learning import curve, shades

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import Claim, Verdict, needed
+from tbptt_jax.lab.claims import Judged, Verdict, needed
 
 
 def the_rows(table: pl.DataFrame, name: str):
@@ -34,9 +34,9 @@ def random_is_right_on_average(table: pl.DataFrame):
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 CLAIMS = (
-    Claim("Full backpropagation carries every loss to every earlier step.", CHAPTER, full_sees_all),
-    Claim("Regular truncation carries a loss to the start of its segment.", CHAPTER, regular_sees_its_segment),
-    Claim(
+    Judged("Full backpropagation carries every loss to every earlier step.", CHAPTER, full_sees_all),
+    Judged("Regular truncation carries a loss to the start of its segment.", CHAPTER, regular_sees_its_segment),
+    Judged(
         "Randomized truncation cuts at random lengths, and is right on average.",
         CHAPTER,
         random_is_right_on_average,

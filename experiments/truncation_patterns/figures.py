@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from tbptt_jax.experiments.truncation_patterns.measure import WORDS
-from tbptt_jax.lab.experiment import NotMeasured
+from tbptt_jax.lab.claims import NotMeasured
 from tbptt_jax.plots.style import panels, style_of
 
 

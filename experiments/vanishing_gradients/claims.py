@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import Claim, NotMeasured, Verdict, needed
+from tbptt_jax.lab.claims import Judged, NotMeasured, Verdict, needed
 
 
 def the_cell(table: pl.DataFrame, cell: Any, training: Any = None):
@@ -61,8 +61,8 @@ def gates_carry_credit(table: pl.DataFrame):
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 CLAIMS = (
-    Claim("In a linear network credit follows the eigenvalues of W_hh.", CHAPTER, linear_follows_eigenvalues),
-    Claim("Gradients of a tanh network vanish where the spectral radius is below 1.", CHAPTER, small_radius_vanishes),
-    Claim("Gradients explode where the spectral radius is above 1.", CHAPTER, large_radius_explodes),
-    Claim("After training, gated cells carry credit further than tanh.", CHAPTER, gates_carry_credit),
+    Judged("In a linear network credit follows the eigenvalues of W_hh.", CHAPTER, linear_follows_eigenvalues),
+    Judged("Gradients of a tanh network vanish where the spectral radius is below 1.", CHAPTER, small_radius_vanishes),
+    Judged("Gradients explode where the spectral radius is above 1.", CHAPTER, large_radius_explodes),
+    Judged("After training, gated cells carry credit further than tanh.", CHAPTER, gates_carry_credit),
 )

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
-from tbptt_jax.lab.experiment import needed
+from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.style import panels
 
 SMALLEST, LARGEST = 1e-8, 1e4

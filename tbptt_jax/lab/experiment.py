@@ -1,57 +1,15 @@
-"""What an experiment is: axes at three scales, one function that measures a cell, figures, and claims to be judged."""
+"""What an experiment is: axes at three scales, one function that measures a cell, figures, claims and checks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
 from tbptt_jax.errors import UserError
+from tbptt_jax.lab.claims import Check, Claim, Judged
 
-OUTCOMES = ("reproduced", "not reproduced", "undecided")
 SCALES = ("smoke", "default", "paper")
-
-
-class NotMeasured(UserError):
-    """What a figure or a judge needs is not in the table: the axes that were chosen leave it out."""
-
-
-class Verdict(NamedTuple):
-    """Whether a claim holds, and what was measured, with its interval, that says so."""
-
-    outcome: str
-    measured: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence, where it comes from, and the function of the finished table that judges it.
-
-    A judge whose rows are not in the table says so by `needed`; whatever else it raises is a defect of the judge.
-    """
-
-    sentence: str
-    source: str
-    judge: Callable[[pl.DataFrame], Verdict]
-
-    def verdict(self, table: pl.DataFrame) -> Verdict:
-        """The judge's word; a claim about what was not measured is undecided."""
-        if table.is_empty():
-            return Verdict("undecided", "nothing has been measured yet")
-        try:
-            verdict = self.judge(table)
-        except NotMeasured as lack:
-            return Verdict("undecided", f"not measured: {lack}")
-        if verdict.outcome not in OUTCOMES:
-            raise ValueError(f"claim {self.sentence!r}: an outcome among {OUTCOMES} is needed, got {verdict.outcome!r}")
-        return verdict
-
-
-def needed(rows: pl.DataFrame, what: str) -> pl.DataFrame:
-    """The rows, of which a figure or a judge needs one at least."""
-    if rows.is_empty():
-        raise NotMeasured(what)
-    return rows
 
 
 @dataclass(frozen=True)
@@ -75,7 +33,8 @@ class Experiment:
     axes: Mapping[str, Mapping[str, Any]]
     measure: Callable[[Any, Any], list[dict[str, Any]]]
     plot: Callable[[pl.DataFrame], Mapping[str, Any]] | None = None
-    claims: Sequence[Claim] = ()
+    claims: Sequence[Claim | Judged] = ()
+    checks: Sequence[Check] = ()
     makes_sense: Callable[[Any], bool] | None = None
     together: Sequence[str] = ()
     data: Sequence[Any] = ()

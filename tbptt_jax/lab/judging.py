@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from tbptt_jax.lab.experiment import NotMeasured, Verdict
+from tbptt_jax.lab.claims import NotMeasured, Verdict
 
 
 def at_best_rate(table: pl.DataFrame, group: Sequence[str], by: str = "held_out") -> pl.DataFrame:

@@ -18,5 +18,6 @@ def plan(experiment: Experiment, choices: Choices, precision: str | None = None,
     ]
     if not found:
         raise UserError(f"{experiment.name}: no cell makes sense at {choices}")
-    where = environment() | {"scale": choices.scale, "version": experiment.version}
+    rules = sorted(claim.rule for claim in experiment.claims if claim.rule)
+    where = environment() | {"scale": choices.scale, "version": experiment.version, "claims": rules}
     return Plan(experiment.name, experiment.version, str(choices), found, origins.by_digest, where)

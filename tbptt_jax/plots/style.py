@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 
 from tbptt_jax.files import write_atomically
-from tbptt_jax.lab.experiment import NotMeasured
+from tbptt_jax.lab.claims import NotMeasured
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

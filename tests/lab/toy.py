@@ -10,7 +10,8 @@ from decimal import Decimal
 import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax.lab.experiment import Claim, Experiment, Verdict
+from tbptt_jax.lab.claims import Judged, Verdict
+from tbptt_jax.lab.experiment import Experiment
 
 UNSTORABLE = {
     "decimal": lambda: [{"value": Decimal("0.1")}],
@@ -83,5 +84,5 @@ experiment = Experiment(
         "default": {"x": list(range(14)), "kind": "fine", "pause": 0.0},
     },
     measure=measure,
-    claims=(Claim("There are twelve.", "nowhere", judge),),
+    claims=(Judged("There are twelve.", "nowhere", judge),),
 )

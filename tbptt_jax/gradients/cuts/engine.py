@@ -21,7 +21,7 @@ from tbptt_jax.gradients.cuts.linear_map import CutMap, tangent_of, tangents_of_
 from tbptt_jax.gradients.cuts.recompute import RecomputingMap, keep_to_gates, scan_in_blocks
 from tbptt_jax.gradients.cuts.schedule import schedule
 from tbptt_jax.gradients.cuts.transposed import linear
-from tbptt_jax.jax_internals import ClosedJaxpr, jaxpr_as_fun, without_prints
+from tbptt_jax.jax_internals import ClosedJaxpr, jaxpr_as_fun, parted, without_prints
 
 
 def cut_scan(f: Callable, init: PyTree, xs: PyTree, cut: Cut, length: int | None = None, unroll: int = 1):
@@ -45,15 +45,6 @@ class Steps(NamedTuple):
     forward: Callable
     again: Callable
 
-    def remembering(self) -> "Steps":
-        """The same, which put out the state that they start from beside y."""
-
-        def remember(step, consts, state, x):
-            new_state, y = step(consts, state, x)
-            return new_state, (state, y)
-
-        return Steps(*(partial(remember, step) for step in self))
-
 
 def run(
     steps: Steps, length: int | None, unroll: Any, consts: list, init: PyTree, xs: PyTree, cut: Cut
@@ -65,7 +56,7 @@ def run(
 
     @jax.custom_jvp
     def cut_scan(consts, init, xs, cut):
-        return lax.scan(partial(steps.forward, consts), init, xs, length, unroll=unroll)
+        return scan_holding(steps.forward, consts, init, xs, length, unroll)
 
     @partial(cut_scan.defjvp, symbolic_zeros=True)
     def derivative(primals, tangents):
@@ -78,10 +69,35 @@ def run(
             few = RecomputingMap(steps.again, moving, plan)
             moved = linear(few.push, few.pull, (consts, (slots, init), xs, cut), few.moving)
             return (final, ys), tuple(map(tangent_of, (final, ys), moved))
-        # through `run` again, so that a derivative of the derivative is cut in the same places
-        final, (states, ys) = run(steps.remembering(), length, unroll, consts, init, xs, cut)
         linear_map = CutMap(steps.again, [tangents_of_floats(*part) for part in zip(primals[:3], tangents[:3])])
-        moved = linear(linear_map.push, linear_map.pull, (consts, states, xs, cut), linear_map.moving)
+        by = linear_map.linearized(steps.forward, consts, init, jax.tree.map(lambda leaf: leaf[0], xs))
+
+        def remember(quiet: bool, consts: list, state: PyTree, x: PyTree) -> Any:
+            new_state, (y, memory) = by.step(consts, state, x, quiet)
+            return new_state, (y, memory, state)
+
+        # through `run` again, so that a derivative of the derivative is cut in the same places
+        remembering = Steps(partial(remember, False), partial(remember, True))
+        final, (ys, memory, states) = run(remembering, length, unroll, consts, init, xs, cut)
+        pull = partial(linear_map.pull, by)
+        moved = linear(linear_map.push, pull, (consts, states, memory, xs, cut), linear_map.moving)
         return (final, ys), tuple(map(tangent_of, (final, ys), moved))
 
     return cut_scan(consts, init, xs, cut)
+
+
+def scan_holding(
+    step: Callable, consts: list, init: PyTree, xs: PyTree, length: int | None, unroll: Any
+) -> tuple[PyTree, PyTree]:
+    """`lax.scan`, with what the step computes of consts alone made before the loop, and held there: of a transposed
+    matrix a copy in the order in which the loop reads it, which a compiler left to itself undoes."""
+    x = jax.tree.map(lambda leaf: leaf[0], xs)
+    program, shapes = jax.make_jaxpr(step, return_shape=True)(consts, init, x)
+    structure, leaves = jax.tree.structure(shapes), jax.tree.leaves(consts)
+    before, after = parted(program, len(leaves))
+    held = lax.optimization_barrier(before(*leaves))
+
+    def turn(state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
+        return jax.tree.unflatten(structure, after(held, *leaves, *jax.tree.leaves((state, x))))
+
+    return lax.scan(turn, init, xs, length, unroll=unroll)

@@ -14,6 +14,7 @@ Their numbers are leaves of pytrees, and so of no declared type: JAX puts other 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,24 +22,38 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.gradients.cuts.gate import scale
 from tbptt_jax.gradients.cuts.linearize import Pullbacks, Pushes
 from tbptt_jax.jax_internals import varying_axes
 
 
-class SharedCut:
-    """A cut that is the same for all sequences."""
+class AnyCut(ABC):
+    """What all cuts can do; those that are the same for all sequences as it stands here."""
 
     def along(self, axis: int) -> "Cut":
         """The same for a state in which the sequences lie along this axis."""
         return self  # type: ignore[return-value]
 
+    @abstractmethod
+    def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
+        """The credits of all steps, and that on the initial state."""
+
+    def pull(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list, list]:
+        """What consts receive, the credit on the initial state, and what the inputs receive."""
+        credits, initial = self.credits(pullbacks, final_bar, ys_bar)
+        consts_bar, _, xs_bar = pullbacks.side_by_side(pullbacks.saved, credits, ys_bar)
+        return consts_bar, initial, xs_bar
+
+    @abstractmethod
+    def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
+        """Perturbations of the last state and of the outputs."""
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=["gates"], meta_fields=["axis", "states"])
 @dataclass(frozen=True)
-class Gates:
+class Gates(AnyCut):
     """A factor on the credit that each step passes back: `[T]`, or `[T, B]` over an axis of the state.
 
     None is a gate of 1 everywhere: full backpropagation. With `states`, so many are kept at once at most besides the
@@ -50,7 +65,6 @@ class Gates:
     states: int | None = None
 
     def along(self, axis: int) -> "Gates":
-        """The same for a state in which the sequences lie along this axis."""
         return Gates(self.gates, axis, self.states)
 
     def passed(self, moved: list) -> list:
@@ -67,8 +81,6 @@ class Gates:
         return credits, initial
 
     def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
-        """Perturbations of the last state and of the outputs."""
-
         def forth(moved, step):
             saved, own, y_dot, gate = step
             passed, seen = pushes.step(saved, Gates(gate, self.axis).passed(moved))
@@ -79,7 +91,7 @@ class Gates:
 
 @partial(jax.tree_util.register_dataclass, data_fields=["offset"], meta_fields=["depth", "stride", "whole"])
 @dataclass(frozen=True)
-class Blocks(SharedCut):
+class Blocks(AnyCut):
     """The losses in blocks of `stride` steps, each block's credit carried back through `depth` steps, at most.
 
     Blocks end at the steps offset + stride, offset + 2·stride, ...; one that ends at `offset` itself comes first where
@@ -94,22 +106,48 @@ class Blocks(SharedCut):
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         length = pullbacks.length
-        steps, inside, own, at = self.places(length)
-
-        def back(credit, row):
-            inside, own, ends, saved, y_bar = row
-            credit = [c + where(ends, end[None]) for c, end in zip(credit, final_bar)]
-            passed = jax.vmap(pullbacks.step)(saved, credit, [where(own, y) for y in y_bar])
-            return [where(inside, c) for c in passed], (credit, passed)
-
-        saved, y_bar = jax.tree.map(lambda leaf: leaf[at], (pullbacks.saved, ys_bar))
-        nothing = [zeros_like(c, steps.shape[1:]) for c in final_bar]
-        _, (credits, passed) = lax.scan(back, nothing, (inside, own, own & (at == length - 1), saved, y_bar))
-        initial = [jnp.sum(where(steps == 0, c), axis=(0, 1)) for c in passed]
+        _, inside, _, at = self.places(length)
+        _, initial, (credits, _) = self.walk(pullbacks, final_bar, ys_bar)
         return [zeros_like(end, (length,)).at[at].add(where(inside, c)) for c, end in zip(credits, final_bar)], initial
 
+    def pull(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list, list]:
+        length = pullbacks.length
+        _, inside, _, at = self.places(length)
+        consts_bar, initial, (_, xs_bar) = self.walk(pullbacks, final_bar, ys_bar)
+        there = [zeros_like(x[0, 0], (length,)).at[at].add(where(inside, x)) for x in xs_bar]
+        return consts_bar, initial, there
+
+    def walk(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list, tuple[list, list]]:
+        """Back through all blocks side by side: what consts receive, the credit on the initial state, and of each row
+        of steps `[depth, blocks, ...]` the credits and what the inputs receive."""
+        length = pullbacks.length
+        steps, inside, own, at = self.places(length)
+        of_row = self.rows(length, at, (pullbacks.saved, ys_bar))
+
+        def back(carry, row):
+            credit, consts_bar, initial = carry
+            number, steps, inside, own, ends = row
+            saved, y_bar = of_row(number)
+            credit = [where(inside, c + where(ends, end[None])) for c, end in zip(credit, final_bar)]
+            more, passed, x_bar = pullbacks.side_by_side(saved, credit, [where(own, y) for y in y_bar])
+            initial = [i + jnp.sum(where(steps == 0, p), axis=0) for i, p in zip(initial, passed)]
+            return (passed, add(consts_bar, more), initial), (credit, x_bar)
+
+        nothing = [zeros_like(end, steps.shape[1:]) for end in final_bar]
+        start = nothing, [zeros_like(leaf) for leaf in pullbacks.consts], [zeros_like(end) for end in final_bar]
+        rows = jnp.arange(len(steps)), steps, inside, own, own & (at == length - 1)
+        (_, consts_bar, initial), by_row = lax.scan(back, start, rows)
+        return consts_bar, initial, by_row
+
+    def rows(self, length: int, at: Array, stacked: PyTree) -> Callable:
+        """A function of a row's number: what stands at its steps."""
+        if self.whole and self.depth == self.stride and isinstance(self.offset, int) and length % self.stride == 0:
+            last, shape = self.depth - 1, (length // self.depth, self.depth)
+            blocks = jax.tree.map(lambda leaf: leaf.reshape(*shape, *leaf.shape[1:]), stacked)
+            return lambda row: jax.tree.map(lambda leaf: leaf[:, last - row], blocks)
+        return lambda row: jax.tree.map(lambda leaf: leaf[at[row]], stacked)
+
     def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
-        """Perturbations of the last state and of the outputs."""
         length = pushes.length
         steps, inside, own, at = (part[::-1] for part in self.places(length))
 
@@ -140,7 +178,7 @@ class Blocks(SharedCut):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["tau", "weights"], meta_fields=[])
 @dataclass(frozen=True)
-class Lags(SharedCut):
+class Lags(AnyCut):
     """Every loss sees the lags 0..tau−1 and no more. A tau that is traced serves every tau with one compilation.
 
     `weights` `[T]`, if given, are factors on the lags; the first is 1.
@@ -165,8 +203,6 @@ class Lags(SharedCut):
         return credits, pullbacks.step(*first)
 
     def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
-        """Perturbations of the last state and of the outputs."""
-
         def look_on(lag, carried):
             """`moved[t]` is what step t − lag + 1 did to h_t; it goes on by one step, and is seen there."""
             moved, ys_dot, final_dot = carried

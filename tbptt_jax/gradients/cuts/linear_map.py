@@ -11,8 +11,9 @@ from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
 from tbptt_jax.gradients.cuts.kinds import Gates, zeros_like
-from tbptt_jax.gradients.cuts.linearize import Pullbacks, Pushes
+from tbptt_jax.gradients.cuts.linearize import Flow, Linearized, Pushes, RunAgain, filled
 from tbptt_jax.gradients.leaves import floats, is_float, with_floats
+from tbptt_jax.jax_internals import transposes_side_by_side
 
 STRETCH = 32
 
@@ -25,65 +26,62 @@ class CutMap:
     `pull` has the cut carry credits back, and then Σ_t F_tᵀ δ_t of many steps at once.
     """
 
-    def __init__(self, step: Callable, tangents: list[list]):
-        self.step = step
-        self.still = [[isinstance(t, SymbolicZero) for t in part] for part in tangents]
+    def __init__(self, again: Callable, tangents: list[list]):
+        consts_still, self.init_still, xs_still = [[isinstance(t, SymbolicZero) for t in part] for part in tangents]
         self.moving = [[t for t in part if not isinstance(t, SymbolicZero)] for part in tangents]
+        self.flow = Flow(again, consts_still, xs_still)
 
-    def flow(self, consts: list, state: PyTree, x: PyTree, h: list) -> tuple[list, list]:
-        """One step as a function of the state's floating-point leaves."""
-        new_state, y = self.step(consts, with_floats(state, h), x)
-        return floats(new_state), floats(y)
+    def linearized(self, step: Callable, consts: list, state: PyTree, x: PyTree) -> "Linearized | RunAgain":
+        """A step as it runs forward, and puts out beside y what `pull` needs."""
+        flow = self.flow._replace(step=step)
+        program = jax.make_jaxpr(step)(consts, state, x)
+        if transposes_side_by_side(program.jaxpr):
+            return Linearized(flow, consts, state, x)
+        return RunAgain(flow, self.flow.step)
 
-    def all_steps(self, consts: list, states: PyTree, xs: PyTree) -> Callable:
-        """All steps at once, each from its own state, as a function of the floats of consts and inputs."""
-
-        def every_step(consts_floats, xs_floats):
-            consts_now, xs_now = with_floats(consts, consts_floats), with_floats(xs, xs_floats)
-            return jax.vmap(lambda state, x: self.flow(consts_now, state, x, floats(state)))(states, xs_now)
-
-        return every_step
+    def pushes(self, consts: list, states: PyTree, xs: PyTree) -> Pushes:
+        """The steps as they move perturbations of states, from states that are known."""
+        own = self.flow.of_consts(consts)
+        return Pushes(lambda state, x, h: self.flow(consts, state, x, own, h, self.flow.of_xs(x)), states, xs)
 
     def push(self, kept: tuple, moving: list[list]) -> tuple[list, list]:
         """Tangents of the final state and of the outputs `[T, ...]`."""
-        consts, states, xs, cut = kept
-        likes = floats(consts), [leaf[0] for leaf in floats(states)], floats(xs)
-        consts_dot, init_dot, xs_dot = (filled(*parts) for parts in zip(self.still, likes, moving))
-        every_step = self.all_steps(consts, states, xs)
-        _, (direct, ys_dot) = jax.jvp(every_step, (floats(consts), floats(xs)), (consts_dot, xs_dot))
-        return cut.perturbations(Pushes(self.flow, consts, states, xs), init_dot, direct, ys_dot)
+        consts, states, _, xs, cut = kept
+        consts_dot, init_dot, xs_dot = moving
+        flow = self.flow
 
-    def pull(self, kept: tuple, cotangents: tuple[list, list]) -> list[list]:
+        def every_step(own: list, x_floats: list) -> tuple[list, list]:
+            return jax.vmap(lambda state, x, x_now: flow(consts, state, x, own, floats(state), x_now))(
+                states, xs, x_floats
+            )
+
+        at = flow.of_consts(consts), flow.of_xs(xs)
+        _, (direct, ys_dot) = jax.jvp(every_step, at, (consts_dot, xs_dot))
+        init_dot = filled(self.init_still, [zeros_like(leaf[0]) for leaf in floats(states)], init_dot)
+        return cut.perturbations(self.pushes(consts, states, xs), init_dot, direct, ys_dot)
+
+    def pull(self, by: "Linearized | RunAgain", kept: tuple, cotangents: tuple[list, list]) -> list[list]:
         """Cotangents of what moves."""
-        consts, states, xs, cut = kept
+        consts, states, memory, xs, cut = kept
         final_bar, ys_bar = cotangents
 
         def stretch(credit_and_sum, part):
             """Credit and consts' cotangent, carried back over a stretch of steps; and the cotangents of its xs."""
             credit, consts_sum = credit_and_sum
-            states, xs, cut, ys_bar = part
-            credits, credit = cut.credits(Pullbacks(self.flow, consts, states, xs), credit, ys_bar)
-            _, pullback = jax.vjp(self.all_steps(consts, states, xs), floats(consts), floats(xs))
-            consts_bar, xs_bar = pullback((credits, ys_bar))
+            *known, cut, ys_bar = part
+            consts_bar, credit, xs_bar = cut.pull(by.pullbacks(consts, *known), credit, ys_bar)
             return (credit, jax.tree.map(jnp.add, consts_sum, consts_bar)), xs_bar
 
-        start = final_bar, [zeros_like(leaf) for leaf in floats(consts)]
-        parts = (states, xs, cut, ys_bar)
+        start = final_bar, [zeros_like(leaf) for leaf in self.flow.of_consts(consts)]
+        parts = (states, xs, memory, cut, ys_bar)
         size = STRETCH if isinstance(cut, Gates) else None
         (init_bar, consts_bar), xs_bar = in_stretches(stretch, start, parts, size)
-        bars = (consts_bar, init_bar, xs_bar)
-        return [[bar for bar, still in zip(*both) if not still] for both in zip(bars, self.still)]
+        return [consts_bar, [bar for bar, still in zip(init_bar, self.init_still) if not still], xs_bar]
 
 
 def tangents_of_floats(tree: PyTree, tangents: PyTree) -> list:
     """The tangents of the floating-point leaves of a tree."""
     return [t for leaf, t in zip(jax.tree.leaves(tree), jax.tree.leaves(tangents), strict=True) if is_float(leaf)]
-
-
-def filled(still: list[bool], likes: list, moving: list) -> list:
-    """Tangents of all leaves: zeros where nothing moves."""
-    rest = iter(moving)
-    return [zeros_like(like) if rests else next(rest) for rests, like in zip(still, likes)]
 
 
 def tangent_of(tree: PyTree, moved: list) -> PyTree:

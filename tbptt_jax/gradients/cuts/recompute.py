@@ -6,6 +6,7 @@ values and the derivative are those of `engine`, to the rounding of sums.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,10 +16,10 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.kinds import Gates, zeros_like
-from tbptt_jax.gradients.cuts.linear_map import CutMap, filled
-from tbptt_jax.gradients.cuts.linearize import Pullbacks
+from tbptt_jax.gradients.cuts.linear_map import CutMap
+from tbptt_jax.gradients.cuts.linearize import filled
 from tbptt_jax.gradients.cuts.schedule import Schedule
-from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.gradients.leaves import floats
 
 
 def scan_in_blocks(step: Callable, init: PyTree, xs: PyTree, plan: Schedule) -> tuple[PyTree, PyTree, PyTree]:
@@ -42,50 +43,50 @@ def scan_in_blocks(step: Callable, init: PyTree, xs: PyTree, plan: Schedule) -> 
 class RecomputingMap(CutMap):
     """The same linear map from the states in the slots."""
 
-    def __init__(self, step: Callable, tangents: list[list], plan: Schedule):
-        super().__init__(step, tangents)
+    def __init__(self, again: Callable, tangents: list[list], plan: Schedule):
+        super().__init__(again, tangents)
         self.plan = plan
 
     def push(self, kept: tuple, moving: list[list]) -> tuple[list, list]:
         """Forwards nothing is kept: states and perturbations go on side by side."""
         consts, (_, init), xs, cut = kept
-        likes = floats(consts), floats(init), [leaf[0] for leaf in floats(xs)]
-        consts_dot, init_dot = (filled(*both) for both in zip(self.still[:2], likes[:2], moving[:2]))
-        xs_dot = filled(self.still[2], floats(xs), moving[2])
+        consts_dot, init_dot, xs_dot = moving
+        init_dot = filled(self.init_still, [zeros_like(leaf) for leaf in floats(init)], init_dot)
+        flow: Any = self.flow
 
-        def forth(state_and_moved, row):
+        def forth(state_and_moved: tuple, row: tuple) -> tuple[tuple, list]:
             state, moved = state_and_moved
             x, x_dot, gates = row
-            moved = gates.passed(moved)
-
-            def one(consts_floats, h, x_floats):
-                return self.flow(with_floats(consts, consts_floats), state, with_floats(x, x_floats), h)
-
-            primals = floats(consts), floats(state), floats(x)
-            _, (moved, seen) = jax.jvp(one, primals, (consts_dot, moved, x_dot))
-            return (self.step(consts, state, x)[0], moved), seen
+            at = flow.of_consts(consts), floats(state), flow.of_xs(x)
+            _, (moved, seen) = jax.jvp(partial(flow, consts, state, x), at, (consts_dot, gates.passed(moved), x_dot))
+            return (flow.step(consts, state, x)[0], moved), seen
 
         (_, final), ys = lax.scan(forth, (init, init_dot), (xs, xs_dot, cut))
         return final, ys
 
-    def pull(self, kept: tuple, cotangents: tuple[list, list]) -> list[list]:
+    def pull(self, kept: tuple, cotangents: tuple[list, list]) -> list[list]:  # type: ignore[override]
         """Cotangents of what moves, by the moves of the schedule."""
         consts, (slots, init), xs, cut = kept
         final_bar, ys_bar = cotangents
         rows = xs, cut, ys_bar
 
-        def forward(state: PyTree, x: PyTree) -> tuple[PyTree, PyTree]:
-            return self.step(consts, state, x)[0], state
+        step, flow = self.flow.step, self.flow
+        by = self.linearized(step, consts, init, jax.tree.map(lambda leaf: leaf[0], xs))
+
+        def forward(state: PyTree, x: PyTree) -> tuple[PyTree, None]:
+            return step(consts, state, x)[0], None
+
+        def remember(state: PyTree, x: PyTree) -> tuple[PyTree, tuple[PyTree, list]]:
+            new_state, (_, memory) = by.step(consts, state, x)
+            return new_state, (state, memory)
 
         def back(state: PyTree, credit: list, row: tuple) -> tuple[list, list, list]:
             """Through some steps, from the state before the first: the credit on it, and what moves of consts and xs
             receives."""
             xs, cut, ys_bar = row
-            states = lax.scan(forward, state, xs)[1]
-            credits, credit = cut.credits(Pullbacks(self.flow, consts, states, xs), credit, ys_bar)
-            _, pullback = jax.vjp(self.all_steps(consts, states, xs), floats(consts), floats(xs))
-            consts_bar, xs_bar = pullback((credits, ys_bar))
-            return credit, self.moved(0, consts_bar), self.moved(2, xs_bar)
+            _, (states, memory) = lax.scan(remember, state, xs)
+            consts_bar, credit, xs_bar = cut.pull(by.pullbacks(consts, states, xs, memory), credit, ys_bar)
+            return credit, consts_bar, xs_bar
 
         def move(carry, now):
             load, block, is_back, store = now
@@ -106,19 +107,15 @@ class RecomputingMap(CutMap):
             return (state, slots, credit, consts_bar, xs_bar), None
 
         plan = self.plan
-        consts_bar = [zeros_like(leaf) for leaf in self.moved(0, floats(consts))]
-        xs_bar = [zeros_like(leaf) for leaf in self.moved(2, floats(xs))]
+        consts_bar = [zeros_like(leaf) for leaf in flow.of_consts(consts)]
+        xs_bar = [zeros_like(leaf) for leaf in flow.of_xs(xs)]
         carry = (take(slots, 0), slots, final_bar, consts_bar, xs_bar)
         (_, _, credit, consts_bar, xs_bar), _ = lax.scan(move, carry, jnp.asarray(plan.moves))
         if plan.head:
             credit, more, bar = back(init, credit, window(rows, 0, plan.head))
             consts_bar = jax.tree.map(jnp.add, consts_bar, more)
             xs_bar = [lax.dynamic_update_slice_in_dim(leaf, one, 0, 0) for leaf, one in zip(xs_bar, bar)]
-        return [consts_bar, self.moved(1, credit), xs_bar]
-
-    def moved(self, part: int, bars: list) -> list:
-        """Of consts (0), the initial state (1) or inputs (2), the leaves that move."""
-        return [bar for bar, still in zip(bars, self.still[part]) if not still]
+        return [consts_bar, [bar for bar, still in zip(credit, self.init_still) if not still], xs_bar]
 
 
 def window(tree: PyTree, start: Any, size: int) -> PyTree:

@@ -1,0 +1,328 @@
+"""What an experiment says of the world, and what decides it: claims, by one judge, and checks, counted apart.
+
+A claim is data, written before its run: two sides of a table, what is compared, in which direction and by how much at
+least. The sides are compared seed by seed, and the mean of the paired differences has a confidence sequence: an
+interval that holds the truth at all numbers of seeds at once with the stated probability, so that seeds may be added
+until the claim is decided. A check is an identity or a bound that holds by construction; it has a judge of its own.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from tbptt_jax.errors import UserError
+from tbptt_jax.records.record import canonical, digest
+
+ERROR = 0.05
+"""The probability that a claim is decided wrongly, over all its settings and all numbers of seeds."""
+WIDTH = 10.0
+"""The variance, in squares of the spread over seeds, of the effects that the confidence sequence is made for."""
+OUTCOMES = ("reproduced", "contradicted", "no difference", "undecided")
+CHECKED = ("holds", "violated", "not measured")
+DIRECTIONS = ("below", "above", "level")
+FEWEST = 3
+"""Seeds without which nothing is decided."""
+MOST = 1000
+"""Seeds that are thought of."""
+
+
+class NotMeasured(UserError):
+    """What a figure, a claim or a check needs is not in the table: the axes that were chosen leave it out."""
+
+
+def needed(rows: pl.DataFrame, what: str) -> pl.DataFrame:
+    """The rows, of which a figure or a judge needs one at least."""
+    if rows.is_empty():
+        raise NotMeasured(what)
+    return rows
+
+
+class Verdict(NamedTuple):
+    """What became of a claim or a check, what was measured that says so, and how many seeds would decide (0: it is
+    decided; −1: no number of seeds is known)."""
+
+    outcome: str
+    measured: str
+    seeds: int = 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rows of a table: those that fulfil `where`. Of what is named in `best` (learning rates, say) they have the value
+    whose mean of the column `chosen_by` over seeds is the smallest, in each setting; and a value at which runs diverged
+    only where there is no other."""
+
+    name: str
+    where: pl.Expr
+    best: Sequence[str] = ()
+    chosen_by: str = "selection"
+
+    def rows(self, table: pl.DataFrame, each: Sequence[str]) -> pl.DataFrame:
+        rows = needed(table.filter(self.where), self.name)
+        if not self.best:
+            return rows
+        means = rows.group_by([*each, *self.best]).agg(pl.col(self.chosen_by).mean().alias("_mean"))
+        order = means.with_columns(pl.col("_mean").fill_nan(math.inf)).sort("_mean", *self.best, nulls_last=True)
+        chosen = order.group_by(list(each), maintain_order=True).first() if each else order.head(1)
+        return rows.join(chosen.drop("_mean"), on=[*each, *self.best], nulls_equal=True)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`quantity` of one side is below (above, level with) that of the other, or a number, in each setting.
+
+    `margin` is the smallest difference that matters; with `ratio`, a part of the other side (0.02: two in a hundred),
+    and differences are those of logarithms. A setting is a value of the columns `each`; a claim that is made of a
+    `share` of the settings is decided by that share. Seeds are the values of `seed`, and of `run` where a cell
+    has many.
+    """
+
+    sentence: str
+    source: str
+    quantity: str
+    of: Side
+    against: Side | float
+    direction: str = "below"
+    margin: float = 0.0
+    ratio: bool = False
+    each: Sequence[str] = ()
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS:
+            raise UserError(f"claim: a direction among {DIRECTIONS} is needed, got {self.direction!r}")
+        if self.direction == "level" and not self.margin > 0:
+            raise UserError(f"claim: to be level needs a margin above 0, got {self.margin!r}")
+
+    @property
+    def rule(self) -> str:
+        """The digest of all that decides the claim."""
+        sides = [
+            [str(side.where), list(side.best), side.chosen_by] if isinstance(side, Side) else side
+            for side in (self.of, self.against)
+        ]
+        how = [self.quantity, self.direction, self.margin, self.ratio, list(self.each), self.share]
+        return digest(canonical({"rule": [*how, *sides]}))
+
+    def verdict(self, table: pl.DataFrame) -> Verdict:
+        """What the table says; a claim about what was not measured is undecided."""
+        if table.is_empty():
+            return Verdict("undecided", "nothing has been measured yet", -1)
+        try:
+            found = self.intervals(table)
+        except NotMeasured as lack:
+            return Verdict("undecided", f"not measured: {lack}", -1)
+        return decided(self, found)
+
+    def concerns(self, columns: Mapping[str, Any]) -> bool:
+        """Whether rows of a cell with these columns may be of a side of this claim."""
+        one = pl.DataFrame([dict(columns)])
+
+        def may_fit(side: Side | float) -> bool:
+            if not isinstance(side, Side):
+                return False
+            try:
+                return one.filter(side.where).height > 0
+            except pl.exceptions.PolarsError:
+                return True  # it is told by what the cell measures
+
+        return may_fit(self.of) or may_fit(self.against)
+
+    def intervals(self, table: pl.DataFrame) -> list["Interval"]:
+        """Of each setting, the mean of the paired differences and its confidence sequence."""
+        each = list(self.each)
+        pairs: list[str] = [name for name in ("seed", "run") if name in table.columns]
+        ours = self.side(self.of, table, each, pairs)
+        if isinstance(self.against, Side):
+            theirs = self.side(self.against, table, each, pairs).rename({"value": "other"})
+            both = ours.join(theirs, on=[*each, *pairs], nulls_equal=True)
+            needed(both, f"{self.of.name} and {self.against.name} at the same seeds")
+        else:
+            both = ours.with_columns(pl.lit(math.log(self.against) if self.ratio else self.against).alias("other"))
+        both = both.with_columns((pl.col("value") - pl.col("other")).alias("difference"))
+        groups = both.sort([*each, *pairs]).group_by(each, maintain_order=True) if each else [((), both)]
+        settings = {setting: rows["difference"].to_numpy() for setting, rows in groups}
+        error = ERROR / len(settings)
+        return [Interval.of(setting, differences, error) for setting, differences in settings.items()]
+
+    def side(self, side: Side, table: pl.DataFrame, each: list[str], pairs: list[str]) -> pl.DataFrame:
+        """A side's value, of each setting and seed."""
+        rows = side.rows(table, each).with_columns(pl.col(self.quantity).cast(pl.Float64).alias("value"))
+        rows = needed(rows.filter(pl.col("value").is_not_null()), f"{self.quantity} of {side.name}")
+        if self.ratio:
+            rows = rows.with_columns(pl.col("value").log())
+        found = rows.group_by([*each, *pairs]).agg(pl.col("value").mean(), pl.len().alias("_rows"))
+        if found["_rows"].max() > 1:  # type: ignore[operator]
+            raise ValueError(f"claim {self.sentence!r}: {side.name} has more than one row a seed in a setting")
+        return found.drop("_rows")
+
+
+class Interval(NamedTuple):
+    """Of paired differences in one setting: how many, their mean, their spread, and the half-width of the confidence
+    sequence at this number of them."""
+
+    setting: tuple
+    seeds: int
+    mean: float
+    spread: float
+    half: float
+    error: float
+
+    @classmethod
+    def of(cls, setting: tuple, differences: np.ndarray, error: float) -> "Interval":
+        count, mean = len(differences), float(np.mean(differences))
+        spread = float(np.std(differences, ddof=1)) if count > 1 else math.nan
+        half = half_width(count, spread, error) if count >= FEWEST and math.isfinite(mean) else math.inf
+        return cls(setting, count, mean, spread, half, error)
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.half
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.half
+
+
+def half_width(count: int, spread: float, error: float) -> float:
+    """Of the confidence sequence for a mean of normal differences of unknown variance.
+
+    The likelihood ratio of a normal mixture of effects (in units of the unknown spread, with variance `WIDTH`) against
+    the null is a martingale; the means that it has not grown beyond 1 / error against are the interval, at all counts
+    at once (Lai 1976; Wang & Ramdas 2023).
+    """
+    ratio = 1 + count * WIDTH
+    growth = (math.sqrt(ratio) / error) ** (2 / count)
+    if growth >= ratio:
+        return math.inf
+    squared = (growth - 1) / (1 - growth / ratio) * (count - 1)
+    return math.sqrt(squared / count) * spread
+
+
+def decided(claim: Claim, found: Sequence[Interval]) -> Verdict:
+    """The verdict on all settings together, in words too."""
+    outcome, outcomes = outcome_of_all(claim, found)
+    more = f"; and {len(found) - 6} settings more" if len(found) > 6 else ""
+    shown = "; ".join(map(worded(claim), found[:6])) + more
+    if len(found) > 1:
+        counts = {word: outcomes.count(word) for word in OUTCOMES}
+        shown = ", ".join(f"{word} in {n}" for word, n in counts.items() if n) + f" of {len(found)}: {shown}"
+    if outcome != "undecided":
+        return Verdict(outcome, shown)
+    open_ones = [one for one, word in zip(found, outcomes) if word == "undecided"]
+    seeds = max((seeds_for(claim, one) for one in open_ones), default=-1)
+    words = f"about {seeds} seeds would decide" if seeds > 0 else f"no number of seeds up to {MOST} would, so far"
+    return Verdict("undecided", f"{shown}; {words}", seeds)
+
+
+def outcome_of_all(claim: Claim, found: Sequence[Interval]) -> tuple[str, list[str]]:
+    """What all settings say together, by the share of them that is claimed; and what each says."""
+    outcomes = [outcome_of(claim, one) for one in found]
+    enough = math.ceil(claim.share * len(found))
+    good, bad, even = (outcomes.count(word) for word in OUTCOMES[:3])
+    if good >= enough:
+        return "reproduced", outcomes
+    if bad > len(found) - enough:
+        return "contradicted", outcomes
+    if even == len(found):
+        return "no difference", outcomes
+    if good + bad + even == len(found):
+        return "contradicted" if bad else "no difference", outcomes
+    return "undecided", outcomes
+
+
+def outcome_of(claim: Claim, one: Interval) -> str:
+    """What the interval of one setting says."""
+    if not math.isfinite(one.half):
+        return "undecided"
+    margin = math.log1p(claim.margin) if claim.ratio else claim.margin
+    low, high = (one.low, one.high) if claim.direction != "above" else (-one.high, -one.low)
+    inside = margin > 0 and -margin <= low and high <= margin
+    if claim.direction == "level":
+        return "reproduced" if inside else "contradicted" if low > margin or high < -margin else "undecided"
+    if high < -margin:
+        return "reproduced"
+    if inside:
+        return "no difference"
+    return "contradicted" if low > 0 else "undecided"
+
+
+def seeds_for(claim: Claim, one: Interval) -> int:
+    """How many seeds would decide a setting, if mean and spread stayed as they are; −1 where `MOST` would not."""
+    if one.seeds < FEWEST:
+        return FEWEST + 2
+    for seeds in range(one.seeds + 1, MOST + 1):
+        wider = one._replace(seeds=seeds, half=half_width(seeds, one.spread, one.error))
+        if outcome_of(claim, wider) != "undecided":
+            return seeds
+    return -1
+
+
+def worded(claim: Claim) -> Callable[[Interval], str]:
+    """An interval in words: a ratio in per cent of the other side."""
+
+    def number(value: float) -> str:
+        if not math.isfinite(value):
+            return "∞" if value > 0 else "−∞"
+        return f"{100 * math.expm1(min(value, 30)):+.3g} %" if claim.ratio else f"{value:+.3g}"
+
+    def words(one: Interval) -> str:
+        setting = ", ".join(map(str, one.setting))
+        interval = f"[{number(one.low)}, {number(one.high)}]" if math.isfinite(one.half) else "no interval yet"
+        seeds = f"{one.seeds} seed{'s' if one.seeds > 1 else ''}"
+        return f"{setting}{': ' if setting else ''}{number(one.mean)} {interval}, {seeds}"
+
+    return words
+
+
+@dataclass(frozen=True)
+class Check:
+    """An identity or a bound that holds by construction, and the function of the table that sees whether it does.
+
+    A judge whose rows are not in the table says so by `needed`; whatever else it raises is a defect of the judge.
+    """
+
+    sentence: str
+    source: str
+    judge: Callable[[pl.DataFrame], tuple[bool, str]] = field(compare=False)
+
+    @property
+    def rule(self) -> str:
+        return ""
+
+    def verdict(self, table: pl.DataFrame) -> Verdict:
+        if table.is_empty():
+            return Verdict("not measured", "nothing has been measured yet")
+        try:
+            holds, measured = self.judge(table)
+        except NotMeasured as lack:
+            return Verdict("not measured", str(lack))
+        return Verdict("holds" if holds else "violated", measured)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim whose judge is a function of its own: kept for tables that were measured before there was one judge."""
+
+    sentence: str
+    source: str
+    judge: Callable[[pl.DataFrame], Verdict] = field(compare=False)
+
+    @property
+    def rule(self) -> str:
+        return ""
+
+    def verdict(self, table: pl.DataFrame) -> Verdict:
+        if table.is_empty():
+            return Verdict("undecided", "nothing has been measured yet", -1)
+        try:
+            verdict = self.judge(table)
+        except NotMeasured as lack:
+            return Verdict("undecided", f"not measured: {lack}", -1)
+        if verdict.outcome not in (*OUTCOMES, "not reproduced"):
+            raise ValueError(f"claim {self.sentence!r}: an outcome among {OUTCOMES} is needed, got {verdict.outcome!r}")
+        return verdict
