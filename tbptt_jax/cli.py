@@ -60,6 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--slurm", metavar="WORDS", help='--jobs workers in a SLURM queue: "partition=gpu,cores=4"')
     run.add_argument("--timeout", type=float, metavar="S", help="give up a cell after so many seconds")
     run.add_argument("--memory", metavar="SIZE", help="give up a cell that takes more, such as 4G")
+    run.add_argument("--until-decided", action="store_true", help="add seeds where claims are open")
+    run.add_argument("--cap", type=int, default=40, metavar="N", help="but no more seeds than these (default: 40)")
     run.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
     run.add_argument("--debug", action="store_true", help="measure in this very process, and let exceptions through")
     for name, function, summary in (
@@ -172,7 +174,7 @@ def run_experiment(given: argparse.Namespace) -> int:
     if len(ways) > 1 or (given.jobs and (given.scheduler or given.debug)):
         both = [*ways, "--jobs"] if given.jobs and "--slurm" not in ways else ways
         raise UserError(f"{', '.join(both)}: give one of them, not all")
-    for name in ("seeds", "timeout", "jobs", "devices"):
+    for name in ("seeds", "timeout", "jobs", "devices", "cap"):
         value = getattr(given, name)
         if value is not None and not value > 0:
             raise UserError(f"--{name}: a number above 0 is needed, got {value}")
@@ -180,7 +182,7 @@ def run_experiment(given: argparse.Namespace) -> int:
     how = Running(
         given.jobs or 1,
         *(given.scheduler, given.slurm, given.devices, given.timeout, memory),
-        *(given.fail_fast, given.debug, given.words),
+        *(given.fail_fast, given.debug, given.cap if given.until_decided else None, given.words),
     )
     return run_command(given.name, given.results, choices_of(given), how)
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from tbptt_jax.errors import UserError
 from tbptt_jax.experiments import load as load_experiment
 from tbptt_jax.files import write_atomically
+from tbptt_jax.lab.claims import Check, Claim, Judged, Verdict
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Choices
 from tbptt_jax.lab.loading import Loaded, load, remember
@@ -30,8 +31,9 @@ from tbptt_jax.running.progress import in_time
 
 def conclude(
     name: str, results: Path, asked: Mapping[str, Any], plan: Plan, store: Store, words: Sequence[str]
-) -> None:
-    """Table, figures, claims and where they come from, in the folder of this grid: what is committed of a run."""
+) -> list[Claim]:
+    """Table, figures, claims and where they come from, in the folder of this grid: what is committed of a run. The
+    claims that more seeds may decide."""
     experiment, choices = load_experiment(name), Choices(**asked)
     place = choices.place(results / experiment.name)
     remember(results / experiment.name, choices, plan)
@@ -44,21 +46,25 @@ def conclude(
 
     frame = tidy(experiment, records())
     if frame.is_empty():
-        return
+        return []
     place.mkdir(parents=True, exist_ok=True)
     write_table(frame, plan, heads, store.notes | plan.origins, place / TABLE)
     figures = draw(experiment, frame, place)
-    verdicts = show_claims(experiment, frame, str(choices))
-    write_atomically(place / "claims.json", (json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n").encode())
+    verdicts = judge(experiment, frame)
+    show_claims(experiment, verdicts, str(choices))
+    made = [store.notes[one] for one in sorted({one.environment for one in heads})]
+    written = json.dumps([in_words(*both, made) for both in verdicts], indent=1, ensure_ascii=False)
+    write_atomically(place / "claims.json", (written + "\n").encode())
     where = {
         "command": " ".join(["tbptt", *words]),
         "asked": plan.asked,
         "cells": len(heads),
-        "measured": [store.notes[one] for one in sorted({one.environment for one in heads})],
+        "measured": made,
     }
     write_atomically(place / "provenance.json", (json.dumps(where, indent=1) + "\n").encode())
     for figure in figures:
         print(f"figure: {figure}")
+    return [claim for claim, verdict in verdicts if isinstance(claim, Claim) and verdict.seeds > 0]
 
 
 def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path]:
@@ -73,18 +79,34 @@ def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path
     return paths
 
 
-def show_claims(experiment: Experiment, frame: pl.DataFrame, asked: str) -> list[dict[str, str]]:
+Judgement = tuple[Claim | Judged | Check, Verdict]
+
+
+def judge(experiment: Experiment, frame: pl.DataFrame) -> list[Judgement]:
+    """The verdicts on all claims, and then on all checks."""
+    return [(one, one.verdict(frame)) for one in (*experiment.claims, *experiment.checks)]
+
+
+def in_words(one: Claim | Judged | Check, verdict: Verdict, made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A verdict as it is committed, with the digest of the rule, and whether that is the rule with which all that was
+    measured was begun."""
+    words: dict[str, Any] = {"check" if isinstance(one, Check) else "claim": one.sentence, "source": one.source}
+    words |= {"outcome": verdict.outcome, "measured": verdict.measured}
+    if one.rule:
+        before = all(one.rule in environment.get("claims", ()) for environment in made)
+        words |= {"rule": one.rule, "written": "before its data" if before else "after some of its data"}
+    return words
+
+
+def show_claims(experiment: Experiment, verdicts: Sequence[Judgement], asked: str) -> None:
     """The verdicts, printed as a table."""
     title = f"{experiment.name}, {asked}"
     shown = Table("claim", "verdict", "measured", title=title, title_justify="left", show_lines=True)
-    verdicts = []
-    for claim in experiment.claims:
-        verdict = claim.verdict(frame)
-        verdicts.append({"claim": claim.sentence, "source": claim.source, **verdict._asdict()})
-        shown.add_row(claim.sentence, verdict.outcome, verdict.measured)
+    for one, verdict in verdicts:
+        sentence = f"check: {one.sentence}" if isinstance(one, Check) else one.sentence
+        shown.add_row(sentence, verdict.outcome, verdict.measured)
     width = None if sys.stdout.isatty() else 110
     Console(width=width, highlight=False, markup=False).print(shown)
-    return verdicts
 
 
 def status_command(name: str, results: Path, choices: Choices | None, watch: float | None = None) -> int:
@@ -139,7 +161,7 @@ def plot_command(name: str, results: Path, choices: Choices | None) -> int:
 def claims_command(name: str, results: Path, choices: Choices | None) -> int:
     loaded = load(load_experiment(name), results, choices)
     print(loaded.said)
-    show_claims(loaded.experiment, loaded.frame(), loaded.plan.asked)
+    show_claims(loaded.experiment, judge(loaded.experiment, loaded.frame()), loaded.plan.asked)
     return 0
 
 

@@ -4,6 +4,10 @@ An update averages the estimates of n sequences, or takes 1/n of the step: its s
 V_cut) / n. V_data is the variance over sequences of what the estimator gives on average, V_cut the variance of its
 draws. Both errors are level at n* = (V_cut + V_data of the unbiased − those of the biased) / bias², and beyond it
 unbiased truncation wins. Nothing here is drawn but the sequences.
+
+A squared error counts a gradient that is merely shorter as wrong, which a learning rate undoes. By efficiency, what a
+step of the best length is expected to gain, ⟨g, E ĝ⟩² / (‖g‖² E‖ĝ‖²), both are level at (c² V_u / ‖g‖² − V_b / ‖b‖²) /
+(1 − c²), with b the mean of the biased one, c its cosine with g, V_u and V_b all of the variance.
 """
 
 from typing import Any, NamedTuple
@@ -50,6 +54,12 @@ class BreakEven(NamedTuple):
     """V_data of the unbiased one: what one sequence differs from all."""
     spared: float
     """V_cut + V_data of the biased one."""
+    efficiency: float
+    """The n from which on a step of the best length gains more by the unbiased one."""
+    efficiency_low: float
+    efficiency_high: float
+    cosine: float
+    """Between the mean of the biased one and the gradient, freed of the noise of the sequences."""
 
 
 def by_sequence(est: Estimator, model: Model, params: Params, batch: Batch, first: int | None = None) -> BySequence:
@@ -88,36 +98,87 @@ def level(unbiased: BySequence, biased: BySequence) -> BreakEven:
     count = min(len(unbiased.drawn), len(biased.drawn))
     if count < 2 * GROUPS:
         raise UserError(f"break_even: at least {2 * GROUPS} sequences are needed to know their noise, got {count}")
-    whole = parts_of(unbiased, biased)
+    whole = Parts.of(unbiased, biased)
 
     def rest(rows: np.ndarray, left_out: int) -> np.ndarray:
         return rows[np.arange(len(rows)) % GROUPS != left_out]
 
     without = [
-        ratio(parts_of(*(BySequence(rest(one.mean, i), rest(one.drawn, i)) for one in (unbiased, biased))))
+        Parts.of(*(BySequence(rest(one.mean, i), rest(one.drawn, i)) for one in (unbiased, biased)))
         for i in range(GROUPS)
     ]
-    n = ratio(whole)
-    logs = np.log(without) if np.all(np.isfinite(without)) and np.all(np.array(without) > 0) else None
-    if logs is None or not 0 < n < np.inf:
-        low, high = (0.0, np.inf) if 0 < n < np.inf else (min(without), max(without))
-    else:
-        half = Z * np.sqrt((GROUPS - 1) / GROUPS * np.sum((logs - logs.mean()) ** 2))
-        low, high = n * np.exp(-half), n * np.exp(half)
-    norm, bias, cut, data, spared = whole
-    return BreakEven(*map(float, (n, low, high, bias / norm, cut / norm, data / norm, spared / norm)))
+    by_error = interval(whole.by_error, [parts.by_error for parts in without])
+    by_efficiency = interval(whole.by_efficiency, [parts.by_efficiency for parts in without])
+    scaled = [part / whole.norm for part in (whole.bias, whole.cut, whole.data, whole.spared)]
+    cosine = np.sqrt(max(whole.cosine_squared, 0.0))
+    return BreakEven(*map(float, (*by_error, *scaled, *by_efficiency, cosine)))
 
 
-def parts_of(unbiased: BySequence, biased: BySequence) -> tuple[float, ...]:
-    """(‖g‖², bias², V_cut, V_data of the unbiased one, V_cut + V_data of the biased one), each without bias itself."""
-    apart = biased.mean - unbiased.mean
-    return (
-        squared_mean(unbiased.mean),
-        squared_mean(apart),
-        float(unbiased.drawn.mean()),
-        spread(unbiased.mean),
-        float(biased.drawn.mean()) + spread(biased.mean),
-    )
+def interval(n: float, without: list[float]) -> tuple[float, float, float]:
+    """A break-even number and where it lies, from those without each group of the sequences; by the jackknife of
+    logarithms where all are finite."""
+    if not 0 < n < np.inf:
+        return n, min(without), max(without)
+    if not np.all(np.isfinite(without)) or min(without) <= 0:
+        return n, 0.0, np.inf
+    logs = np.log(without)
+    half = Z * np.sqrt((GROUPS - 1) / GROUPS * np.sum((logs - logs.mean()) ** 2))
+    return n, n * np.exp(-half), n * np.exp(half)
+
+
+class Parts(NamedTuple):
+    """What both break-even numbers are made of, each freed of the noise of the sequences."""
+
+    norm: float
+    """‖g‖²."""
+    biased_norm: float
+    """‖b‖²."""
+    product: float
+    """⟨g, b⟩."""
+    bias: float
+    """‖b − g‖²."""
+    cut: float
+    """V_cut of the unbiased one."""
+    data: float
+    """V_data of the unbiased one."""
+    spared: float
+    """V_cut + V_data of the biased one."""
+
+    @classmethod
+    def of(cls, unbiased: BySequence, biased: BySequence) -> "Parts":
+        return cls(
+            squared_mean(unbiased.mean),
+            squared_mean(biased.mean),
+            product_of_means(unbiased.mean, biased.mean),
+            squared_mean(biased.mean - unbiased.mean),
+            float(unbiased.drawn.mean()),
+            spread(unbiased.mean),
+            float(biased.drawn.mean()) + spread(biased.mean),
+        )
+
+    @property
+    def by_error(self) -> float:
+        return ratio(self.cut + self.data - self.spared, self.bias)
+
+    @property
+    def cosine_squared(self) -> float:
+        """0 where the noise of the sequences hides a mean."""
+        norms = self.norm * self.biased_norm
+        return self.product**2 / norms if min(self.norm, self.biased_norm) > 0 else 0.0
+
+    @property
+    def by_efficiency(self) -> float:
+        if min(self.norm, self.biased_norm) <= 0:
+            return np.inf
+        noise = self.cosine_squared * (self.cut + self.data) / self.norm - self.spared / self.biased_norm
+        return ratio(noise, 1 - self.cosine_squared)
+
+
+def ratio(noise: float, bias: float) -> float:
+    """How often noise must be averaged to be as small as the bias is."""
+    if noise <= 0:
+        return 0.0
+    return noise / bias if bias > 0 else np.inf
 
 
 def spread(rows: np.ndarray) -> float:
@@ -127,12 +188,10 @@ def spread(rows: np.ndarray) -> float:
 
 def squared_mean(rows: np.ndarray) -> float:
     """‖E row‖², freed of the noise of the mean."""
-    return float(np.sum(rows.mean(0) ** 2) - spread(rows) / len(rows))
+    return product_of_means(rows, rows)
 
 
-def ratio(parts: tuple[float, ...]) -> float:
-    _, bias, cut, data, spared = parts
-    noise = cut + data - spared
-    if noise <= 0:
-        return 0.0
-    return noise / bias if bias > 0 else np.inf
+def product_of_means(a: np.ndarray, b: np.ndarray) -> float:
+    """⟨E a, E b⟩ of rows that belong together, freed of the noise of the means."""
+    shared = np.sum((a - a.mean(0)) * (b - b.mean(0))) / (len(a) - 1)
+    return float(np.sum(a.mean(0) * b.mean(0)) - shared / len(a))

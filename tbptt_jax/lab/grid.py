@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -28,6 +28,8 @@ class Choices:
     """Beside them."""
     tasks: Sequence[str] = ()
     seeds: int | None = None
+    cap: int | None = None
+    """Seeds may be added to the grid until there are so many; this makes it no other grid."""
 
     @property
     def others(self) -> list[str]:
@@ -61,7 +63,17 @@ class Choices:
             axes[name] = [like(name, value, default) for value in values]
         if self.added_estimators:
             axes["estimator"] = [*choose("axis", "estimator", axes), *self.added_estimators]
+        if self.cap is not None:
+            axes["seed"] = [*choose("axis", "seed", axes), *added_seeds(axes, self.cap)]
         return axes
+
+
+def added_seeds(axes: Mapping[str, list], cap: int) -> list[int]:
+    """The values of `seed` that follow those of a grid; where a cell has many seeds, `seeds` of them, each value is the
+    first of so many."""
+    at_once = axes.get("seeds", [1])[0]
+    first = max(axes["seed"]) + at_once
+    return [first + i * at_once for i in range(cap // at_once - len(axes["seed"]))]
 
 
 def cells(experiment: Experiment, choices: Choices) -> list[Config]:

@@ -14,7 +14,7 @@ from tbptt_jax.lab.grid import Choices
 from tbptt_jax.lab.origin import differences
 from tbptt_jax.lab.plan import plan
 from tbptt_jax.lab.table import tidy
-from tbptt_jax.records.cell import Plan
+from tbptt_jax.records.cell import Plan, that_count
 from tbptt_jax.records.committed import TABLE, about
 from tbptt_jax.records.store import Store
 
@@ -53,6 +53,7 @@ def load(experiment: Experiment, results: Path, choices: Choices | None = None) 
     choices, precision, devices = (choices, None, None) if choices else latest(folder) or (Choices(), None, None)
     store = Store(folder).refresh()
     planned = plan(experiment, choices, precision, devices)
+    planned = planned._replace(cells=that_count(planned.cells, store.places))
     place = choices.place(folder)
     fitting = [cell for cell in planned.cells if cell.key in store.places]
     counts = Counter(store.places[cell.key].status for cell in fitting)

@@ -1,5 +1,7 @@
 """A grid as plain values: which cells, what decides their numbers, and where this process computes."""
 
+from dataclasses import replace
+
 from tbptt_jax.errors import UserError
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Choices, each_cell
@@ -7,13 +9,20 @@ from tbptt_jax.lab.measuring import environment
 from tbptt_jax.lab.origin import Origins
 from tbptt_jax.records.cell import Cell, Plan
 
+CAP = 40
+"""Seeds up to which a grid is thought of, those included that may be added; only what is recorded of these counts."""
+
 
 def plan(experiment: Experiment, choices: Choices, precision: str | None = None, devices: str | None = None) -> Plan:
     """The plan of an experiment's grid, in this process's precision and on its devices unless others are named; refused
     before anything runs if a value or a file cannot be."""
     origins = Origins(precision, devices)
+    if choices.cap is None and "seed" in choices.axes(experiment):
+        choices = replace(choices, cap=CAP)
+    first = len(replace(choices, cap=None).axes(experiment).get("seed", []))
+    turns = {seed: turn for turn, seed in enumerate(choices.axes(experiment).get("seed", [])[first:], 1)}
     found = [
-        Cell(config.identity, origins.of(config), dict(config.axes), config.columns)
+        Cell(config.identity, origins.of(config), dict(config.axes), config.columns, turns.get(config.seed, 0))
         for config in each_cell(experiment, choices)
     ]
     if not found:

@@ -1,6 +1,6 @@
 """What the runner of a sweep knows of it: cells in plain values, without the objects that they mean."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -13,6 +13,8 @@ class Cell(NamedTuple):
     axes: dict[str, Any]
     columns: dict[str, Any]
     """What every row of it has in tables beside what was measured."""
+    turn: int = 0
+    """0: of the grid itself; n: of the n-th seed that may be added until claims are decided."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -29,6 +31,11 @@ class Plan(NamedTuple):
     cells: list[Cell]
     origins: dict[str, dict[str, Any]]
     environment: dict[str, Any]
+
+
+def that_count(cells: Iterable[Cell], recorded: Container[tuple[str, str]]) -> list[Cell]:
+    """The cells of a grid itself, and those of added seeds that have a record."""
+    return [cell for cell in cells if cell.turn == 0 or cell.key in recorded]
 
 
 def label(columns: dict[str, Any], varying: list[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tbptt_jax.records.cell import label, varying
+from tbptt_jax.records.cell import label, that_count, varying
 from tbptt_jax.records.record import STATUSES, canonical, digest
 from tbptt_jax.records.store import Store, older_records
 from tbptt_jax.running.loop import Hands, log_of, run
@@ -26,6 +26,8 @@ class Running:
     memory: int | None = None
     fail_fast: bool = False
     debug: bool = False
+    cap: int | None = None
+    """Add seeds until all claims are decided, but no more than so many."""
     words: Sequence[str] = field(default=())
     """The words of the command line, for the provenance."""
 
@@ -34,14 +36,36 @@ def run_command(name: str, results: Path, asked: Mapping[str, Any], how: Running
     """Measure the cells of a grid, chosen by the words of `lab.Choices`, that have no record; then draw, judge and say
     where it all is."""
     name = str(Path(name).resolve()) if name.endswith(".py") or "/" in name else name
+    asked = {**asked, "cap": how.cap}
+    turn, open_claims = 0, list[Any]()
+    while True:
+        status, open_claims, last = one_round(name, results, asked, how, turn, open_claims)
+        if status or not open_claims or turn >= last:
+            return status
+        turn += 1
+        print(f"\n{len(open_claims)} claims are open: one more seed, {turn} of {last} at most")
+
+
+def one_round(
+    name: str, results: Path, asked: Mapping[str, Any], how: Running, turn: int, open_claims: Sequence[Any]
+) -> tuple[int, list[Any], int]:
+    """Measure a grid, and of the seeds that are added up to a turn what these claims are about. The exit status, the
+    claims that more seeds may decide, and the last turn there is."""
     with hands_of(name, results, how) as hands:
-        plan = hands.plan(asked)
-        folder = results / plan.experiment
+        planned = hands.plan(asked)
+        folder = results / planned.experiment
         store = Store(folder)
         store.require_writable()
         store.refresh()
         hands.scratch = (store.cells / "scratch").resolve()
-        hands.environment = digest(canonical({"note": plan.environment}))
+        hands.environment = digest(canonical({"note": planned.environment}))
+        adopt_committed(store, planned, folder)
+        wanted = {
+            cell.key
+            for cell in planned.cells
+            if 0 < cell.turn <= turn and any(claim.concerns(cell.columns) for claim in open_claims)
+        }
+        plan = planned._replace(cells=that_count(planned.cells, wanted | store.places.keys()))
         names = varying(plan.cells)
         print(f"{plan.experiment}: {len(plan.cells)} cells at {plan.asked}", flush=True)
         say_what_is_left_alone(store, plan, folder)
@@ -51,7 +75,7 @@ def run_command(name: str, results: Path, asked: Mapping[str, Any], how: Running
                 counts = run(plan.cells, store, hands, notes, report, fail_fast=how.fail_fast)
         except KeyboardInterrupt:
             print("\nstopped: what was finished is kept, and the same command goes on from there")
-            return 130
+            return 130, [], 0
     print(in_words(counts))
     store.refresh()
     for line in of_failures(store, plan):
@@ -59,8 +83,9 @@ def run_command(name: str, results: Path, asked: Mapping[str, Any], how: Running
     if sum(counts.values()) == len(plan.cells):
         from tbptt_jax.commands import conclude
 
-        conclude(name, results, asked, plan, store, how.words)
-    return 0 if counts["done"] == len(plan.cells) else 1
+        open_claims = conclude(name, results, asked, plan, store, how.words)
+    done = counts["done"] == len(plan.cells)
+    return (0 if done else 1), list(open_claims), max(cell.turn for cell in planned.cells) if how.cap is not None else 0
 
 
 @contextmanager
@@ -85,14 +110,18 @@ def hands_of(name: str, results: Path, how: Running) -> Iterator[Hands]:
             hands.close()
 
 
-def say_what_is_left_alone(store: Store, plan: Any, folder: Path) -> None:
-    """Before a run: what there is that it does not count, and what it takes over."""
+def adopt_committed(store: Store, plan: Any, folder: Path) -> None:
+    """Take over what committed tables hold of a plan."""
     lacking = [cell for cell in plan.cells if cell.key not in store.places]
     if lacking and any(folder.glob("**/table.parquet")):
         from tbptt_jax.records.committed import adopt
 
         if taken := adopt(store, plan, folder):
             print(f"taken over from the committed table: {taken} cells", flush=True)
+
+
+def say_what_is_left_alone(store: Store, plan: Any, folder: Path) -> None:
+    """Before a run: what there is that it does not count."""
     known = {identity for (identity, _), place in store.places.items() if place.status == "done"}
     stale = sum(cell.identity in known for cell in plan.cells if cell.key not in store.places)
     if stale:

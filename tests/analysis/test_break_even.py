@@ -1,5 +1,7 @@
 """From how many sequences on unbiased truncation has the smaller error: by closed forms, and by drawing."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -84,6 +86,66 @@ def test_errors_that_are_drawn_are_level_there():
     for sequences, sign in ((max(1, round(n.sequences / 4)), 1), (round(4 * n.sequences), -1)):
         ours, theirs = (errors(est, sequences, jax.random.key(3)) for est in (unbiased, biased))
         assert sign * (ours[0] - theirs[0]) > 5 * np.hypot(ours[1], theirs[1]), (sequences, ours, theirs)
+
+
+def test_the_level_of_efficiencies_is_that_of_the_formula():
+    """‖g‖ = 1, b = g + (√½, 0, ...), V_u = 5, V_b = 1: the n at which c² / (1 + V_b / (n ‖b‖²)) = 1 / (1 + V_u / n)."""
+    rng = np.random.default_rng(3)
+    found = [level(*drawn(rng, 256, 0.5, 2.0, 3.0, 1.0)) for _ in range(200)]
+    norm, product = 1.5 + 2 * np.sqrt(0.5 / P), 1 + np.sqrt(0.5 / P)
+    squared = product**2 / norm
+    grid = np.exp(np.linspace(-3, 5, 100_001))
+    gap = squared / (1 + 1 / (grid * norm)) - 1 / (1 + 5 / grid)
+    n = grid[np.argmin(np.abs(gap))]
+    assert abs(np.median([one.efficiency for one in found]) / n - 1) < 0.05
+    assert abs(np.mean([one.cosine for one in found]) - np.sqrt(squared)) < 0.01
+    assert sum(one.efficiency_low <= n <= one.efficiency_high for one in found) >= 180
+
+
+def test_by_hand_in_numpy():
+    """Backpropagation by hand through h_t = tanh(w h_{t−1} + x_t), loss ½ Σ (h_t − y_t)² / T, a single weight; the
+    gates of all patterns enumerated, the segments of both offsets; no code of ours but the number itself."""
+    length, count, keep = 4, 64, 0.5
+    rng = np.random.default_rng(4)
+    w, xs, ys = 0.9, rng.normal(0.5, 0.3, (count, length)), rng.normal(-0.5, 0.3, (count, length))
+
+    def gradient(x, y, gates):
+        h = np.zeros(length + 1)
+        for t in range(length):
+            h[t + 1] = np.tanh(w * h[t] + x[t])
+        credit, total = 0.0, 0.0
+        for t in reversed(range(length)):
+            credit = credit + (h[t + 1] - y[t]) / length
+            slope = credit * (1 - h[t + 1] ** 2)
+            total += slope * h[t]
+            credit = slope * w * gates[t]
+        return total
+
+    cuts = [np.array([1, *bits]) for bits in itertools.product([0, 1 / keep], repeat=length - 1)]
+    chances = [np.prod([keep if gate else 1 - keep for gate in gates[1:]]) for gates in cuts]
+    offsets = [np.array([1, 1, 0, 1]), np.array([1, 0, 1, 0])]
+    ours = np.array([[gradient(x, y, gates) for gates in cuts] for x, y in zip(xs, ys)])
+    theirs = np.array([[gradient(x, y, gates) for gates in offsets] for x, y in zip(xs, ys)])
+    exact = ours @ chances
+    cut = np.mean((ours - exact[:, None]) ** 2 @ chances)
+    spared = np.mean(np.var(theirs, axis=1)) + np.var(theirs.mean(1), ddof=1)
+    apart = theirs.mean(1) - exact
+    bias = np.mean(apart) ** 2 - np.var(apart, ddof=1) / count
+    n = (cut + np.var(exact, ddof=1) - spared) / bias
+
+    def squared(output, target):
+        return 0.5 * jnp.sum((output - target) ** 2, -1)
+
+    model = tb.model(
+        lambda key: {"w": jnp.asarray(w)},
+        lambda params, batch_size: jnp.zeros((batch_size, 1)),
+        lambda params, state, x: jnp.tanh(params["w"] * state + x),
+        lambda params, state: state,
+        squared,
+    )
+    batch = tb.Batch(jnp.asarray(xs.T[..., None]), jnp.asarray(ys.T[..., None]))
+    found = tb.exact.break_even(tb.Randomized(keep), tb.Segment(2, "random"), model, {"w": jnp.asarray(w)}, batch)
+    assert found.sequences == pytest.approx(n, rel=1e-9)
 
 
 def test_what_is_needed_is_said():

@@ -1,0 +1,80 @@
+"""Seeds are added where claims are open, until they are decided or there are as many as may be."""
+
+import json
+import textwrap
+
+import polars as pl
+import pytest
+
+from tbptt_jax.experiments import load
+from tbptt_jax.lab.grid import Choices, cells
+from tbptt_jax.lab.plan import plan
+from tests.lab.test_run import tbptt
+
+FILE = textwrap.dedent(
+    """
+    from os import environ
+    import polars as pl
+    import tbptt_jax as tb
+
+    margin = float(environ.get("MARGIN", 0))
+
+    def measure(config, key):
+        noise = 0.3 * (config.seed % 3 - 1)
+        return [{"loss": {"good": 0.0, "bad": 1.0 + noise, "other": 5.0}[config["kind"]]}]
+
+    def side(kind):
+        return tb.lab.Side(kind, pl.col("kind") == kind)
+
+    experiment = tb.lab.Experiment(
+        name="mine",
+        source="nowhere",
+        axes={"default": {"kind": ["good", "bad", "other"], "seed": [0, 1, 2]}},
+        measure=measure,
+        claims=[
+            tb.lab.Claim("Good is smaller.", "nowhere", "loss", side("good"), side("bad"), margin=margin),
+            tb.lab.Claim("Other is larger.", "nowhere", "loss", side("other"), side("good"), "above"),
+        ],
+        checks=[tb.lab.Check("It is a number.", "nowhere", lambda table: (table["loss"].is_finite().all(), ""))],
+    )
+    """
+)
+
+
+def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    code, said = tbptt(capfd, "run", str(file), "--until-decided", "--cap", "8", results=tmp_path)
+    assert code == 0 and "1 claims are open: one more seed, 1 of 5 at most" in said
+    claims = json.loads((tmp_path / "mine" / "claims.json").read_text())
+    assert [claim["outcome"] for claim in claims] == ["reproduced", "reproduced", "holds"]
+    assert {claim["written"] for claim in claims[:2]} == {"before its data"}
+    table = pl.read_parquet(tmp_path / "mine" / "table.parquet")
+    seeds = dict(table.group_by("kind").agg(pl.col("seed").n_unique()).rows())
+    assert seeds["other"] == 3 < seeds["good"] == seeds["bad"] < 8  # the claim about the other was decided at once
+    code, said = tbptt(capfd, "run", str(file), results=tmp_path)  # the same grid: it keeps what was added
+    assert code == 0 and pl.read_parquet(tmp_path / "mine" / "table.parquet").height == table.height
+
+    monkeypatch.setenv("MARGIN", "0.5")  # the rule is another, and nothing that was measured
+    file.write_text(file.read_text())  # so that it is read anew
+    tbptt(capfd, "run", str(file), results=tmp_path)
+    claims = json.loads((tmp_path / "mine" / "claims.json").read_text())
+    assert claims[0]["written"] == "after some of its data" and claims[1]["written"] == "before its data"
+
+
+def test_added_seeds_follow_those_of_the_grid(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    experiment = load(str(file))
+    assert sorted({one.seed for one in cells(experiment, Choices(cap=5))}) == [0, 1, 2, 3, 4]
+    assert len(cells(experiment, Choices(cap=2))) == 9  # fewer than there are take none away
+    assert str(Choices(cap=5)) == str(Choices())
+    assert sorted({(cell.columns["seed"], cell.turn) for cell in plan(experiment, Choices(cap=5)).cells})[-2:] == [
+        (3, 1),
+        (4, 2),
+    ]
+    file.write_text(FILE.replace('"seed": [0, 1, 2]', '"seed": 0, "seeds": 4'))
+    assert sorted({one.seed for one in cells(load(str(file)), Choices(cap=12))}) == [0, 4, 8]
+    file.write_text(FILE.replace(', "seed": [0, 1, 2]', ""))
+    with pytest.raises(ValueError, match="seed"):
+        cells(load(str(file)), Choices(cap=12))
