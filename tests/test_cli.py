@@ -45,10 +45,10 @@ def test_list_shows_every_estimator_as_it_is_written():
         assert form in done.stdout
 
 
-def test_the_extension_example_of_the_readme_passes_the_check(tmp_path):
-    """The code block in the README is what is run, and it is at most ten lines."""
-    readme = (ROOT / "README.md").read_text()
-    (block,) = re.findall(r"```python\n# my\.py\n(.*?)```", readme, re.S)
+def test_the_extension_example_of_the_docs_passes_the_check(tmp_path):
+    """The code block on the page is what is run, and it is at most ten lines."""
+    page = (ROOT / "docs" / "estimators.md").read_text()
+    (block,) = re.findall(r"```python\n# my\.py\n(.*?)```", page, re.S)
     code = [line for line in block.splitlines() if line.strip() and not line.startswith(("import", "from"))]
     assert len(code) <= 10
     (tmp_path / "my.py").write_text("from __future__ import annotations\n" + block)
@@ -57,8 +57,8 @@ def test_the_extension_example_of_the_readme_passes_the_check(tmp_path):
     assert "BROKEN" not in done.stdout and "all held" in done.stdout
 
 
-def test_the_task_of_the_readme_trains_in_an_experiment(tmp_path):
-    (block,) = re.findall(r"```python\n# my_task\.py\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+def test_the_task_of_the_docs_trains_in_an_experiment(tmp_path):
+    (block,) = re.findall(r"```python\n# my_task\.py\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.S)
     imports = "from dataclasses import dataclass\nimport jax, jax.numpy as jnp\nimport tbptt_jax as tb\n"
     (tmp_path / "my_task.py").write_text(imports + block)
     task = f"{tmp_path}/my_task.py:Parity(length=4)"

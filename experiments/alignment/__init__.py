@@ -6,7 +6,7 @@ are taken, with the exact one and of every pair, as in the unified framework of 
 left out: it is exact in all estimators but those that perturb or take random directions.
 """
 
-from tbptt_jax.experiments.alignment.claims import CLAIMS, MARSCHALL
+from tbptt_jax.experiments.alignment.claims import CHECKS, CLAIMS, MARSCHALL
 from tbptt_jax.experiments.alignment.figures import draw
 from tbptt_jax.experiments.alignment.measure import measure
 from tbptt_jax.lab.experiment import Experiment
@@ -35,4 +35,5 @@ experiment = Experiment(
     together=("estimator",),
     plot=draw,
     claims=CLAIMS,
+    checks=CHECKS,
 )

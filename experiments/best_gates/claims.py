@@ -1,76 +1,35 @@
-"""What is claimed, and how the table judges it."""
+"""What is claimed of variances, of the same networks on the same batches."""
 
 import polars as pl
 
-from tbptt_jax.experiments.best_gates.measure import GROUP
-from tbptt_jax.lab.claims import Judged, Verdict, needed
+from tbptt_jax.lab.claims import Claim, Side
 
 
-def side_by_side(table: pl.DataFrame):
-    """A row for each setting and seed: the variances of all three, and the least."""
-    parts = [
-        table.filter(pl.col("series") == name).select(*GROUP, "replica", pl.col("variance").alias(name))
-        for name in ("randomized", "artbp")
-    ]
-    best = table.filter(pl.col("series") == "optimal")
-    both = best.select(*GROUP, "replica", "least", pl.col("variance").alias("optimal"))
-    for part in parts:
-        both = both.join(part, on=[*GROUP, "replica"])
-    return needed(both, "randomized, artbp and optimal are needed")
+def one(series: str, quantity: str = "", where: pl.Expr | None = None) -> Side:
+    """One series, over all radii and stages of training."""
+    is_it = pl.col("series") == series
+    words = f"{series} {quantity}".strip()
+    return Side(words, is_it if where is None else is_it & where, pooled=True, quantity=quantity)
 
 
-def ratios(table: pl.DataFrame, above: str, below: str):
-    """The median and the range of a ratio of two columns, by where the losses are."""
-    # where a loss is the last alone, the variance of the best gates is 0 for all that floating point can tell
-    ratio = (pl.col(above) / pl.col(below).clip(1e-12)).alias("ratio")
-    parts = table.select(*GROUP, ratio).group_by("losses", maintain_order=True)
-    means = parts.agg(pl.col("ratio").median().alias("mid"), pl.col("ratio").min().alias("low"), pl.max("ratio"))
-    return "; ".join(f"{losses}: {mid:.3g} ({low:.3g} to {high:.3g})" for losses, mid, low, high in means.iter_rows())
-
-
-def best_gates_are_better(table: pl.DataFrame):
-    both = side_by_side(table)
-    won = both.filter(pl.col("least") < 0.9 * pl.col("randomized")).height
-    measured = (
-        f"by more than a tenth in {won} of {both.height}; equal over least: {ratios(both, 'randomized', 'least')}"
-    )
-    return Verdict("reproduced" if won >= 0.9 * both.height else "not reproduced", measured)
-
-
-def estimate_is_good(table: pl.DataFrame):
-    """Below equal gates in nine of ten settings, and in the middle of those with losses at every step with at least
-    half of the gain, on a logarithmic scale, that is to be had."""
-    both = side_by_side(table)
-    better = both.filter(pl.col("optimal") < pl.col("randomized"))
-    equal = pl.col("randomized").log()
-    gained = (equal - pl.col("optimal").log()) / (equal - pl.col("least").log())
-    gain = both.filter((pl.col("losses") == "every step") & (pl.col("least") < pl.col("randomized"))).select(gained)
-    gain = gain.to_series().median()
-    measured = (
-        f"below equal gates in {better.height} of {both.height}; equal over estimated: "
-        f"{ratios(both, 'randomized', 'optimal')}; with losses at every step it has {gain:.2f} of the logarithm of the "
-        "gain in the middle"
-    )
-    return Verdict("reproduced" if better.height >= 0.9 * both.height and gain > 0.5 else "not reproduced", measured)
-
-
-def artbp_is_between(table: pl.DataFrame):
-    both = side_by_side(table)
-    better = both.filter(pl.col("artbp") < pl.col("randomized")).height
-    worse = both.filter(pl.col("artbp") > pl.col("least")).height
-    beaten = both.filter(pl.col("artbp") < pl.col("least")).group_by("tau").len().sort("tau").iter_rows()
-    measured = (
-        f"below equal gates in {better} of {both.height}, above the least in {worse} (below it in "
-        f"{', '.join(f'{count} at τ = {tau}' for tau, count in beaten) or 'none'}); artbp over least: "
-        f"{ratios(both, 'artbp', 'least')}"
-    )
-    good = better >= 0.9 * both.height and worse >= 0.9 * both.height
-    return Verdict("reproduced" if good else "not reproduced", measured)
-
-
-OURS = "this package"
+OURS, EACH = "this package", ("losses", "tau")
+EVERY_STEP = pl.col("losses") == "every step"
 CLAIMS = (
-    Judged("Cutting where it costs least has less variance than cutting anywhere.", OURS, best_gates_are_better),
-    Judged("A running estimate finds such places, on batches that it has not seen.", OURS, estimate_is_good),
-    Judged("ARTBP lies between equal gates and the best independent ones.", OURS, artbp_is_between),
+    Claim(
+        "Cutting where it costs least has less variance than cutting anywhere, by a tenth at least.",
+        *(OURS, "variance", one("optimal", "least"), one("randomized"), "below", 0.1, True, EACH),
+    ),
+    Claim(
+        "A running estimate finds such places, on batches that it has not seen.",
+        *(OURS, "variance", one("optimal"), one("randomized"), "below", 0.0, True, EACH),
+    ),
+    Claim(
+        "ARTBP has less variance than equal gates.",
+        *(OURS, "variance", one("artbp"), one("randomized"), "below", 0.0, True, EACH),
+    ),
+    Claim(
+        "ARTBP has more variance than the best independent gates, where there is a loss at every step.",
+        *(OURS, "variance", one("artbp", where=EVERY_STEP), one("optimal", "least", EVERY_STEP)),
+        *("above", 0.0, True, EACH),
+    ),
 )

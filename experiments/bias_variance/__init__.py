@@ -5,7 +5,7 @@ so that all estimators keep the same number of states for the backward pass. Bia
 (lines), and from samples with 95% intervals (points); all are relative to the squared norm of the exact gradient.
 """
 
-from tbptt_jax.experiments.bias_variance.claims import CHAPTER, CLAIMS, UNBIASED
+from tbptt_jax.experiments.bias_variance.claims import CHAPTER, CHECKS, CLAIMS, UNBIASED
 from tbptt_jax.experiments.bias_variance.figures import draw
 from tbptt_jax.experiments.bias_variance.measure import makes_sense, measure
 from tbptt_jax.lab.experiment import Experiment
@@ -41,4 +41,5 @@ experiment = Experiment(
     plot=draw,
     makes_sense=makes_sense,
     claims=CLAIMS,
+    checks=CHECKS,
 )

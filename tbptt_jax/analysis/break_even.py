@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from tbptt_jax.analysis.moments import expected_gradient, variance
+from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
@@ -62,6 +63,7 @@ class BreakEven(NamedTuple):
     """Between the mean of the biased one and the gradient, freed of the noise of the sequences."""
 
 
+@exactly
 def by_sequence(est: Estimator, model: Model, params: Params, batch: Batch, first: int | None = None) -> BySequence:
     """The exact moments of an estimator on each sequence of a batch, weighted as if it were alone; the variance of its
     draws, which takes the longest, of the `first` sequences only if that is said."""

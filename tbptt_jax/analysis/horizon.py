@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.cells import Linear
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
@@ -14,6 +15,7 @@ from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.models import RNN, Batch, Model, Params, sequence_shape, takes_resets
 
 
+@exactly
 @takes_resets
 @partial(jax.jit, static_argnames="model")
 def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T T"]:
@@ -29,6 +31,7 @@ def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T 
     return by_loss(norms)
 
 
+@exactly
 def linear_credit_norms(model: RNN, params: Params, batch: Batch) -> Float[Array, "T T"]:
     """`credit_norms` of a linear network from its eigenvalues: ‖(W_hhᵀ)^k W_qhᵀ ∂l_t/∂o_t‖ with W_hh = V Λ V⁻¹.
 

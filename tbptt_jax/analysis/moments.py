@@ -25,6 +25,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, cut_estimate
 from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
@@ -34,12 +35,14 @@ from tbptt_jax.gradients.influence.dynamics import Dynamics
 from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 
+@exactly
 @takes_resets
 def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch) -> PyTree:
     """E[estimate], for an estimator whose law is known; a law of your own is registered with `mean_under`."""
     return mean_under(known_law(est, sequence_shape(batch)[0], "expected_gradient"), est, model, params, batch)
 
 
+@exactly
 @takes_resets
 def variance(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
     """Σ_params Var(estimate), for an estimator whose law is known; see `variance_under`."""
@@ -105,6 +108,7 @@ def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
     return over_sequences(partial(renewal_moments, law), model, params, batch, est.shared)[1]
 
 
+@exactly
 @takes_resets
 def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, "T"]:
     """The share of each step's gate in the variance of an estimator with independent gates."""

@@ -9,6 +9,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.analysis.spectrum import BiasCurve
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimate, Estimator
@@ -53,6 +54,7 @@ def fitted(est: Any, model: Any) -> Estimator:
     return Truncated(est)
 
 
+@exactly
 def exact_gradient(model: Any, params: Params, batch: Any) -> PyTree:
     """That of the loss, of a model or as it is given."""
     if isinstance(model, Model):
@@ -68,6 +70,7 @@ def steps_of(model: Any, params: Params, batch: Any) -> int:
     return max((length for length in found if length is not None), default=0)
 
 
+@exactly
 def truncation_bias(
     model: Model | Loss, params: Params, batch: Batch | PyTree, taus: Any = None
 ) -> dict[str, BiasCurve]:

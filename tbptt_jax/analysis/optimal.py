@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from tbptt_jax.analysis.moments import independent_variances, over_sequences
+from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.analysis.spectrum import LagSpectrum
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Independent
@@ -19,6 +20,7 @@ from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn around its aim
 
 
+@exactly
 @takes_resets
 @partial(jax.jit, static_argnames="model")
 def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | float) -> Float[Array, "T"]:

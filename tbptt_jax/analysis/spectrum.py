@@ -15,6 +15,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.errors import UserError, choose
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.jax_internals import is_traced
@@ -55,6 +56,7 @@ class LagSpectrum(NamedTuple):
         return jnp.where(fine, jnp.max(jnp.where(within, 0, jnp.arange(lags) + 1)), lags)
 
 
+@exactly
 @takes_resets
 @partial(jax.jit, static_argnames=("model", "lags", "products_only"))
 def lag_spectrum(

@@ -156,8 +156,10 @@ def by_torch(at: Problem) -> tuple[Callable, PyTree]:
     kinds = {"tanh": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru": torch.nn.GRU}
     order = {"tanh": [0], "lstm": [0, 1, 3, 2], "gru": [0, 1, 2]}[at.model.cell.name]  # type: ignore[attr-defined]
     hidden = at.model.cell.hidden
-    network = kinds[at.model.cell.name](SYMBOLS, hidden)  # type: ignore[attr-defined]
-    readout = torch.nn.Linear(hidden, SYMBOLS)
+    inputs = torch.tensor(np.array(at.batch.inputs))
+    targets = torch.tensor(np.array(at.batch.targets), dtype=torch.long)
+    network = kinds[at.model.cell.name](SYMBOLS, hidden, dtype=inputs.dtype)  # type: ignore[attr-defined]
+    readout = torch.nn.Linear(hidden, SYMBOLS, dtype=inputs.dtype)
 
     def reordered(leaf: Any) -> Any:
         return np.concatenate([np.split(np.asarray(leaf), len(order))[i] for i in order])
@@ -167,15 +169,13 @@ def by_torch(at: Problem) -> tuple[Callable, PyTree]:
         network.weight_ih_l0: reordered(cell["W_hx"]),
         network.weight_hh_l0: reordered(cell["W_hh"]),
         network.bias_ih_l0: reordered(cell["b_h"]),
-        network.bias_hh_l0: np.zeros(len(order) * hidden, np.float32),
+        network.bias_hh_l0: np.zeros(len(order) * hidden),
         readout.weight: np.asarray(read["W_qh"]),
         readout.bias: np.asarray(read["b_q"]),
     }
     with torch.no_grad():
         for parameter, value in weights.items():
             parameter.copy_(torch.tensor(value))
-    inputs = torch.tensor(np.array(at.batch.inputs))
-    targets = torch.tensor(np.array(at.batch.targets), dtype=torch.long)
 
     def one_gradient():
         network.zero_grad()
@@ -200,7 +200,7 @@ def by_torch(at: Problem) -> tuple[Callable, PyTree]:
 
 def keep(table: pl.DataFrame, device: str, folder: Path) -> None:
     """The table and its figure, in a folder of the device's name."""
-    folder = folder / "speed" / re.sub(r"\W+", "_", device.lower())
+    folder = folder / "speed" / re.sub(r"\W+", "_", device.lower()).strip("_")
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     table.write_parquet(buffer)
@@ -227,7 +227,7 @@ def figure(table: pl.DataFrame, device: str) -> Any:
     axes.set_xticks(range(len(networks)), names, fontsize=7.5)
     slower = sum(one(table, network, "careful") < one(table, network, "ours") for network in networks)
     words = "never slower than" if not slower else f"slower in {slower} of {len(networks)} than"
-    axes.set_title(f"One truncated gradient on {device}: {words} a careful program by hand (T = {LENGTH}, τ = {TAU})")
+    axes.set_title(f"One truncated gradient on {device} (T = {LENGTH}, τ = {TAU}):\n{words} a careful program by hand")
     axes.legend(fontsize="small", ncols=len(peers))
     return drawn
 

@@ -26,6 +26,10 @@ CHECKED = ("holds", "violated", "not measured")
 DIRECTIONS = ("below", "above", "level")
 FEWEST = 3
 """Seeds without which nothing is decided."""
+SEEDS = ("seed", "run", "replica")
+"""Columns that tell seeds apart: of a cell, and within it."""
+FLOOR = 1e-12
+"""Of ratios: what is smaller counts as this, since it is 0 for all that floating point can tell."""
 MOST = 1000
 """Seeds that are thought of."""
 
@@ -53,13 +57,21 @@ class Verdict(NamedTuple):
 @dataclass(frozen=True)
 class Side:
     """Rows of a table: those that fulfil `where`. Of what is named in `best` (learning rates, say) they have the value
-    whose mean of the column `chosen_by` over seeds is the smallest, in each setting; and a value at which runs diverged
-    only where there is no other."""
+    whose mean of the column `chosen_by` over seeds is the smallest, in each setting. Where there is more than one row a
+    seed, `pooled` says that their mean is meant. `quantity` is a column to be compared in the place of the claim's."""
 
     name: str
     where: pl.Expr
     best: Sequence[str] = ()
     chosen_by: str = "selection"
+    pooled: bool = False
+    quantity: str = ""
+
+    @property
+    def rule(self) -> list[Any]:
+        """What decides; options that came later are not named where they are not used."""
+        later = [self.pooled, self.quantity] if self.pooled or self.quantity else []
+        return [str(self.where), list(self.best), self.chosen_by, *later]
 
     def rows(self, table: pl.DataFrame, each: Sequence[str]) -> pl.DataFrame:
         rows = needed(table.filter(self.where), self.name)
@@ -77,8 +89,8 @@ class Claim:
 
     `margin` is the smallest difference that matters; with `ratio`, a part of the other side (0.02: two in a hundred),
     and differences are those of logarithms. A setting is a value of the columns `each`; a claim that is made of a
-    `share` of the settings is decided by that share. Seeds are the values of `seed`, and of `run` where a cell
-    has many.
+    `share` of the settings is decided by that share. `SEEDS` are the columns that tell
+    seeds apart.
     """
 
     sentence: str
@@ -101,10 +113,7 @@ class Claim:
     @property
     def rule(self) -> str:
         """The digest of all that decides the claim."""
-        sides = [
-            [str(side.where), list(side.best), side.chosen_by] if isinstance(side, Side) else side
-            for side in (self.of, self.against)
-        ]
+        sides = [side.rule if isinstance(side, Side) else side for side in (self.of, self.against)]
         how = [self.quantity, self.direction, self.margin, self.ratio, list(self.each), self.share]
         return digest(canonical({"rule": [*how, *sides]}))
 
@@ -116,6 +125,8 @@ class Claim:
             found = self.intervals(table)
         except NotMeasured as lack:
             return Verdict("undecided", f"not measured: {lack}", -1)
+        except pl.exceptions.ColumnNotFoundError as lack:
+            return Verdict("undecided", f"not measured: the table has no column {str(lack).splitlines()[0]}", -1)
         return decided(self, found)
 
     def concerns(self, columns: Mapping[str, Any]) -> bool:
@@ -135,7 +146,7 @@ class Claim:
     def intervals(self, table: pl.DataFrame) -> list["Interval"]:
         """Of each setting, the mean of the paired differences and its confidence sequence."""
         each = list(self.each)
-        pairs: list[str] = [name for name in ("seed", "run") if name in table.columns]
+        pairs: list[str] = [name for name in SEEDS if name in table.columns]
         ours = self.side(self.of, table, each, pairs)
         if isinstance(self.against, Side):
             theirs = self.side(self.against, table, each, pairs).rename({"value": "other"})
@@ -151,12 +162,13 @@ class Claim:
 
     def side(self, side: Side, table: pl.DataFrame, each: list[str], pairs: list[str]) -> pl.DataFrame:
         """A side's value, of each setting and seed."""
-        rows = side.rows(table, each).with_columns(pl.col(self.quantity).cast(pl.Float64).alias("value"))
-        rows = needed(rows.filter(pl.col("value").is_not_null()), f"{self.quantity} of {side.name}")
+        quantity = side.quantity or self.quantity
+        rows = side.rows(table, each).with_columns(pl.col(quantity).cast(pl.Float64).alias("value"))
+        rows = needed(rows.filter(pl.col("value").is_not_null()), f"{quantity} of {side.name}")
         if self.ratio:
-            rows = rows.with_columns(pl.col("value").log())
+            rows = rows.with_columns(pl.col("value").clip(FLOOR).log())
         found = rows.group_by([*each, *pairs]).agg(pl.col("value").mean(), pl.len().alias("_rows"))
-        if found["_rows"].max() > 1:  # type: ignore[operator]
+        if found["_rows"].max() > 1 and not side.pooled:  # type: ignore[operator]
             raise ValueError(f"claim {self.sentence!r}: {side.name} has more than one row a seed in a setting")
         return found.drop("_rows")
 

@@ -26,11 +26,12 @@ def committed(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_experiment_is_whole(name):
     experiment = experiments.load(name)
-    assert experiment.name == name and experiment.summary and experiment.claims and experiment.plot
+    assert experiment.name == name and experiment.summary and experiment.plot
+    assert experiment.claims or experiment.checks
     assert set(experiment.axes) == {"smoke", "default", "paper"}
     for scale in experiment.axes:
         assert cells(experiment, Choices(scale))
-    assert all(claim.source for claim in experiment.claims)
+    assert all(one.source for one in (*experiment.claims, *experiment.checks))
 
 
 def test_every_experiment_has_committed_results():
@@ -41,9 +42,11 @@ def test_every_experiment_has_committed_results():
 def test_the_committed_verdicts_follow_from_the_committed_table(name):
     rows = json.loads((RESULTS / name / "claims.json").read_text())
     experiment, table = experiments.load(name), committed(name)
-    assert [claim.sentence for claim in experiment.claims] == [row["claim"] for row in rows]
-    for claim, row in zip(experiment.claims, rows):
-        assert claim.verdict(table)[:2] == (row["outcome"], row["measured"]), claim.sentence
+    judged = [*experiment.claims, *experiment.checks]
+    assert [one.sentence for one in judged] == [row.get("claim", row.get("check")) for row in rows]
+    for one, row in zip(judged, rows):
+        assert one.verdict(table)[:2] == (row["outcome"], row["measured"]), one.sentence
+        assert one.rule == row.get("rule", ""), one.sentence
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_CURVES))

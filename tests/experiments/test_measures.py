@@ -40,6 +40,9 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         ["updates=8", "samples=2", "hidden=2", "tau=2", "task=copy(length=6,batch_size=2,longest=2)"],
         ["uoro()"],
     ),
+    "averaging": Choices(
+        "smoke", ["updates=4", "hidden=2", "tau=2", "batch=1,2", "task=agreement(distance=3)"], ["full()"], seeds=2
+    ),
     "best_gates": Choices("smoke", ["losses=every step", "tau=2", "length=8", "chunks=4"], ["optimal", "randomized"]),
     "bias_variance": Choices("smoke", ["tau=2", "length=8", "hidden=2", "samples=64"], ["segment", "uoro()"], seeds=2),
     "break_even": Choices(
@@ -88,7 +91,7 @@ def test_it_is_measured_drawn_and_judged(name, tmp_path, capsys):
     assert code == 0, said
     folder = choices.place(tmp_path / name)
     verdicts = json.loads((folder / "claims.json").read_text())
-    assert len(verdicts) == len(experiments.load(name).claims)
+    assert len(verdicts) == len(experiments.load(name).claims) + len(experiments.load(name).checks)
     figures = sorted(folder.glob("*.svg"))
     assert figures and "not measured" not in "".join(line for line in said.splitlines() if line.startswith("figure "))
     if name not in WITHOUT_ESTIMATORS:

@@ -146,6 +146,8 @@ def test_what_is_open_says_how_many_seeds_would_decide():
     assert BELOW.verdict(table([1.0], [2.0])).outcome == "undecided"
     assert BELOW.verdict(table([1.0, 1.0], [2.0, 2.0])).outcome == "undecided"  # two seeds decide nothing
     assert BELOW.verdict(pl.DataFrame()).seeds == -1
+    older = BELOW.verdict(table([1.0], [2.0]).drop("loss"))
+    assert older.outcome == "undecided" and "no column" in older.measured and "loss" in older.measured
     lacking = BELOW.verdict(table([1.0], [2.0]).filter(pl.col("method") == "ours"))
     assert lacking.measured == "not measured: theirs"
 

@@ -1,0 +1,43 @@
+"""What is timed is the same computation on all sides."""
+
+import jax
+import numpy as np
+import polars as pl
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.benchmarks import speed
+
+
+@pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
+def test_all_sides_give_the_same_gradient(monkeypatch, cell):
+    """In float64, so that only another computation could differ; PyTorch's own is held to it where it is installed."""
+    monkeypatch.setattr(speed, "LENGTH", 12)
+    monkeypatch.setattr(speed, "TAU", 4)
+    at = speed.problem(cell, 2, 3)
+    exact = tb.gradient(tb.Segment(4), at.model, at.params, at.batch)
+    for side in (speed.careful, speed.naive):
+        other = side(at.model, at.params, at.batch)
+        for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(other), strict=True):
+            assert np.max(np.abs(a - b)) < 1e-12
+
+
+def test_another_gradient_is_refused(monkeypatch):
+    monkeypatch.setattr(speed, "LENGTH", 12)
+    monkeypatch.setattr(speed, "TAU", 4)
+    monkeypatch.setattr(speed, "careful", lambda model, params, batch: jax.tree.map(lambda leaf: 2.0 * leaf, params))
+    with pytest.raises(ValueError, match="the gradient of careful is another"):
+        speed.agreeing(speed.problem("tanh", 2, 3))
+
+
+def test_the_table_and_the_figure_are_kept(tmp_path):
+    rows = [
+        {"cell": "tanh", "batch_size": 1, "hidden": 2, "peer": peer, "seconds": 1.0 + i}
+        for i, peer in enumerate(("careful", "naive", "ours"))
+    ]
+    speed.keep(pl.DataFrame(rows), "A CPU (R)", tmp_path)
+    assert {path.name for path in (tmp_path / "speed" / "a_cpu_r").iterdir()} == {
+        "table.parquet",
+        "gradient.svg",
+        "gradient.png",
+    }

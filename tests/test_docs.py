@@ -1,0 +1,29 @@
+"""Every block of Python in the README and the docs runs, in the order in which it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+FRAGMENTS = ("# my.py", "# my_task.py", "    @classmethod")  # files, which other tests check, and parts of such
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_runs(page):
+    text = (ROOT / page).read_text()
+    namespace = {"__name__": "a_page"}
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        if not block.startswith(FRAGMENTS):
+            exec(compile(block, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_front_door_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
