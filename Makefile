@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test test-ecosystem soak lint wheel setup clean
 
 demo: setup
-	$(BIN)/tbptt run bias_variance --scale smoke --jobs 2
+	$(BIN)/tbptt run break_even --scale smoke --jobs 2
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal

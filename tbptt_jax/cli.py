@@ -48,7 +48,15 @@ def make_parser() -> argparse.ArgumentParser:
         added.set_defaults(command=function)
         return added
 
-    command("list", list_names, "the experiments, estimators and tasks, one line each")
+    listed = command("list", list_names, "the experiments, estimators and tasks, one line each")
+    listed.add_argument("name", nargs="?", help="an experiment, of which all axes and claims are shown")
+    new = command("new", start_new, "a file to start from, which runs as it is")
+    new.add_argument("kind", choices=["estimator", "experiment", "task"])
+    new.add_argument("name", help="of the class or the experiment; the file is named after it")
+    new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="default: here")
+    compared = command("compare", compare_results, "which verdicts and figures differ between two results folders")
+    compared.add_argument("first", type=Path, metavar="A")
+    compared.add_argument("second", type=Path, metavar="B")
     run = command("run", run_experiment, "run an experiment, from where it stopped; figures and claims at the end")
     run.add_argument("name", help="an experiment, or a file that holds one")
     run.add_argument(
@@ -85,9 +93,11 @@ def make_parser() -> argparse.ArgumentParser:
     check = command("check", check_value, "contract and unbiasedness tests on an estimator, or those on a task")
     check.add_argument("value", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
     bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
-    bench.add_argument("name", choices=["analysis", "speed", "training"])
+    bench.add_argument("name", choices=["analysis", "memory", "speed", "training"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     command("info", show_info, "versions, devices, where results and data live")
+    for name in ("list", "status", "claims"):
+        commands.choices[name].add_argument("--json", action="store_true", help="for programs")
     for name in ("run", "status", "plot", "claims", "export", "verify", "merge", "info", "bench"):
         commands.choices[name].add_argument(
             "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/"
@@ -128,19 +138,21 @@ def asked_for(given: argparse.Namespace) -> Any:
 
 
 def list_names(given: argparse.Namespace) -> int:
-    from tbptt_jax import experiments
-    from tbptt_jax.estimators import all_estimators
-    from tbptt_jax.named import signature, summary
-    from tbptt_jax.tasks import all_tasks
+    from tbptt_jax.catalogue import list_command
 
-    print("experiments")
-    for name in experiments.names():
-        print(f"  {name:48} {experiments.load(name).summary}")
-    for title, kinds in (("estimators", all_estimators()), ("tasks", all_tasks())):
-        print(title)
-        for kind in kinds.values():
-            print(f"  {signature(kind):48} {summary(kind)}")
-    return 0
+    return list_command(given.name, given.json)
+
+
+def start_new(given: argparse.Namespace) -> int:
+    from tbptt_jax.starting import new_command
+
+    return new_command(given.kind, given.name, given.folder)
+
+
+def compare_results(given: argparse.Namespace) -> int:
+    from tbptt_jax.comparing import compare_command
+
+    return compare_command(given.first, given.second)
 
 
 def check_value(given: argparse.Namespace) -> int:
@@ -251,7 +263,7 @@ def from_file(given: argparse.Namespace) -> None:
 def show_status(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import status_command
 
-    return status_command(given.name, given.results, asked_for(given), given.watch)
+    return status_command(given.name, given.results, asked_for(given), given.watch, given.json)
 
 
 def plot_results(given: argparse.Namespace) -> int:
@@ -263,7 +275,7 @@ def plot_results(given: argparse.Namespace) -> int:
 def judge_claims(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import claims_command
 
-    return claims_command(given.name, given.results, asked_for(given))
+    return claims_command(given.name, given.results, asked_for(given), given.json)
 
 
 def export_table(given: argparse.Namespace) -> int:
@@ -306,7 +318,7 @@ def run_benchmark(given: argparse.Namespace) -> int:
         raise UserError(f"--rounds: a number of at least 1 is needed, got {given.rounds}")
     use_all_cores()
     benchmark = import_module(f"tbptt_jax.benchmarks.{given.name}")
-    options = {"results": given.results} if given.name == "speed" else {}
+    options = {"results": given.results} if given.name in ("memory", "speed") else {}
     benchmark.main(given.rounds, **options)
     return 0
 

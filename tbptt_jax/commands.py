@@ -21,7 +21,7 @@ from tbptt_jax.lab.grid import Choices
 from tbptt_jax.lab.loading import Loaded, load, remember
 from tbptt_jax.lab.table import Head, head, scalars, tidy, write_table
 from tbptt_jax.records.cell import Plan, label, varying
-from tbptt_jax.records.committed import TABLE
+from tbptt_jax.records.committed import TABLE, about
 from tbptt_jax.records.leases import alive
 from tbptt_jax.records.record import STATUSES, Record
 from tbptt_jax.records.store import Store, older_records
@@ -109,16 +109,31 @@ def show_claims(experiment: Experiment, verdicts: Sequence[Judgement], asked: st
     Console(width=width, highlight=False, markup=False).print(shown)
 
 
-def status_command(name: str, results: Path, choices: Choices | None, watch: float | None = None) -> int:
+def status_command(
+    name: str, results: Path, choices: Choices | None, watch: float | None = None, as_json: bool = False
+) -> int:
     """What is recorded, what runs now, and what does not count and why; again and again with `watch`."""
     experiment = load_experiment(name)
     while True:
         loaded = load(experiment, results, choices)
-        say_status(loaded)
+        print(json.dumps(status_words(loaded))) if as_json else say_status(loaded)
         if watch is None or loaded.counts["done"] == len(loaded.plan.cells):
             return 0
         time.sleep(watch)
         print()
+
+
+def status_words(loaded: Loaded) -> dict[str, Any]:
+    """What is recorded, as plain values: for programs."""
+    counts = {status: loaded.counts[status] for status in (*STATUSES, "stale")}
+    return {
+        "grid": loaded.said.partition(": ")[0],
+        "cells": len(loaded.plan.cells),
+        **counts,
+        "stale because": dict(loaded.why_stale),
+        "read from the table": loaded.in_table,
+        "at work": [dict(runner) for runner in alive(loaded.store.cells)],
+    }
 
 
 def say_status(loaded: Loaded) -> None:
@@ -158,11 +173,25 @@ def plot_command(name: str, results: Path, choices: Choices | None) -> int:
     return 0
 
 
-def claims_command(name: str, results: Path, choices: Choices | None) -> int:
+def claims_command(name: str, results: Path, choices: Choices | None, as_json: bool = False) -> int:
     loaded = load(load_experiment(name), results, choices)
+    if as_json:
+        made = made_of(loaded)
+        rows = [in_words(*both, made) for both in judge(loaded.experiment, loaded.frame())]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0
     print(loaded.said)
     show_claims(loaded.experiment, judge(loaded.experiment, loaded.frame()), loaded.plan.asked)
     return 0
+
+
+def made_of(loaded: Loaded) -> list[dict[str, Any]]:
+    """Where and by which claims the records of a grid were measured, that of the committed table if it is read."""
+    if loaded.in_table:
+        notes = (about(loaded.place / TABLE) or {"notes": {}})["notes"]
+        return [note for note in notes.values() if "tbptt_jax" in note] or [{}]
+    records = loaded.store.records(cell.key for cell in loaded.plan.cells)
+    return [loaded.store.notes[name] for name in sorted({record.environment for record in records})] or [{}]
 
 
 def export_command(name: str, results: Path, choices: Choices | None, output: Path) -> int:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.benchmarks import speed
+from tbptt_jax.benchmarks import memory, speed
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
@@ -41,3 +41,12 @@ def test_the_table_and_the_figure_are_kept(tmp_path):
         "gradient.svg",
         "gradient.png",
     }
+
+
+def test_memory_is_that_of_the_look_back_where_states_are_bounded(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "FAMILIES", {"two": ["full()", "segment(tau=4, in_order=True)"]})
+    memory.main(results=tmp_path, lengths=[64, 128, 256])
+    said = capsys.readouterr().out
+    grows, stays = (line.split() for line in said.splitlines() if line.startswith(("full", "segment")))
+    assert 0.9 < float(grows[-2]) < 1.1 and float(stays[-2]) < 0.1 and stays[-1] == "4"
+    assert next(tmp_path.glob("memory/*/temporaries.svg")).stat().st_size > 1000

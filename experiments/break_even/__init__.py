@@ -34,10 +34,10 @@ experiment = Experiment(
             "cell": "tanh",
             "estimator": ["randomized", "artbp", "segment", "window"],
             "tau": [4, 8, 16],
-            "training": [0, 300, 3000],
+            "training": [0, 1000],
             "hidden": 16,
             "population": 256,
-            "seed": [0, 1],
+            "seed": [0, 1, 2, 3, 4, 5],
         },
         "paper": {
             "task": [

@@ -1,50 +1,38 @@
-"""What is claimed, and how it is judged: by intervals of n* that lie whole on one side of a usual batch."""
+"""What is claimed of n*: on which side of a usual batch it lies, after training, over networks."""
 
 import polars as pl
 
-from tbptt_jax.lab.claims import Judged, Verdict, needed
+from tbptt_jax.lab.claims import Claim, Side
 
-BATCH = 32  # sequences
-LOOKS_FAR = ["copy", "agreement"]
+BATCH = 32.0  # sequences
+LECTURE = 'the lecture: "it doesn\'t actually work any better in practice"'
+OTHERS = "the other side of the lecture's sentence"
+WORDS = {"by_error": "squared error", "by_efficiency": "efficiency"}
 
 
-def side(table: pl.DataFrame, method: str, task: list[str], against: str, below: bool) -> Verdict:
-    """Whether the intervals of n* of an unbiased truncation, after training, lie below a batch (or above it)."""
+def claim(method: str, task: str, against: str, by: str, direction: str) -> Claim:
+    """That n* is below a batch, or above it, in nine of ten lengths and stages of training."""
     name = pl.col("task").str.split("(").list.first()
-    rows = table.filter(name.is_in(task) & (pl.col("against") == against) & (pl.col("method") == method))
-    rows = needed(rows.filter(pl.col("training") > 0), f"{method} against {against} on {task}, after training")
-    under, over = (rows["high"] < BATCH).sum(), (rows["low"] > BATCH).sum()
-    yes, no = (under, over) if below else (over, under)
-    counts = f"{under} of {rows.height} whole below {BATCH}, {over} whole above"
-    measured = f"{counts}; median n* {rows['sequences'].median():.3g}"
-    if yes > 0.9 * rows.height:
-        return Verdict("reproduced", measured)
-    return Verdict("not reproduced" if no > 0.1 * rows.height else "undecided", measured)
+    where = (name == task) & (pl.col("against") == against) & (pl.col("method") == method) & (pl.col("training") > 0)
+    words = f"{method} against {against}s on {task}, after training"
+    sentence = f"On {task}, {method} overtakes {against}s {direction} {BATCH:g} sequences an update, by {WORDS[by]}."
+    return Claim(
+        sentence,
+        OTHERS if direction == "below" else LECTURE,
+        by,
+        Side(words, where),
+        BATCH,
+        direction,
+        ratio=True,
+        each=("training", "tau"),
+        share=0.9,
+    )
 
 
-def claims_of(method: str) -> list[Judged]:
-    """What is claimed of one unbiased truncation."""
-    lecture = 'the lecture: "it doesn\'t actually work any better in practice"'
-    return [
-        Judged(
-            f"Where the task looks far (copy, agreement), {method} has a smaller error than segments from fewer than "
-            f"{BATCH} sequences an update on, in nine of ten settings.",
-            "the other side of the lecture's sentence",
-            lambda table: side(table, method, LOOKS_FAR, "segment", below=True),
-        ),
-        Judged(
-            f"On text, segments keep a smaller error than {method} beyond {BATCH} sequences an update, in nine of ten "
-            "settings.",
-            lecture,
-            lambda table: side(table, method, ["time_machine"], "segment", below=False),
-        ),
-        Judged(
-            f"On text, windows keep a smaller error than {method} beyond {BATCH} sequences an update, in nine of ten "
-            "settings.",
-            lecture,
-            lambda table: side(table, method, ["time_machine"], "window", below=False),
-        ),
-    ]
-
-
-CLAIMS = (*claims_of("randomized"), *claims_of("artbp"))
+CLAIMS = (
+    *(claim(method, "copy", "segment", by, "below") for method in ("randomized", "artbp") for by in WORDS),
+    claim("randomized", "copy", "window", "by_error", "below"),
+    *(claim(method, "time_machine", "segment", by, "above") for method in ("randomized", "artbp") for by in WORDS),
+    *(claim("randomized", "time_machine", "window", by, "above") for by in WORDS),
+    *(claim("randomized", "agreement", "segment", by, "above") for by in WORDS),
+)

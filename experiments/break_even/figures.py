@@ -1,8 +1,7 @@
-"""n* against τ: a panel a task and unbiased truncation, a line for each biased one, darker the longer the training."""
+"""n* against τ: a panel a task, a row for each of its two meanings, a line for each pair of truncations."""
 
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from tbptt_jax.lab.claims import needed
@@ -10,50 +9,66 @@ from tbptt_jax.plots.along_tau import mark_taus, taus_of
 from tbptt_jax.plots.style import panels, style_of
 
 BATCHES = {1: "one sequence", 32: "a batch of 32", 1024: "a batch of 1,024"}
-LEAST, MOST = 0.5, 1e5
-"""What lies beyond is drawn at the edge."""
+MEANINGS = {
+    "by_error": "smaller squared error\nfrom n* sequences on",
+    "by_efficiency": "a better step\nfrom n* sequences on",
+}
+LEAST, MOST = 0.5, 1e6
+NO_BATCH = 1e5
+DASHES = {"randomized": "-", "artbp": (0, (4, 1.5))}
 
 
 def draw(table: pl.DataFrame) -> dict:
     return {"sequences": lambda: sequences(table)}
 
 
-def sequences(table: pl.DataFrame):
-    table = needed(table.filter(pl.col("sequences").is_not_null()), "pairs of an unbiased and a biased estimator")
+def sequences(table: pl.DataFrame) -> Any:
+    """Over networks after training, the median and the middle half."""
+    table = table.filter(pl.col("against").is_in(["segment", "window"]) & pl.col("tau").is_not_null())
+    table = needed(table, "an unbiased truncation, and segments or windows, with a τ")
+    trained = table.filter(pl.col("training") > 0)
+    table = table if trained.is_empty() else trained
     tasks = table["task"].unique(maintain_order=True).to_list()
-    places = table.select("cell", "series").unique(maintain_order=True).rows()
-    stages = sorted(table["training"].unique())
-    figure, grid = panels(len(places), len(tasks), width=3.0, height=2.4, sharey=True)
-    for axes_row, (cell, ours) in zip(grid, places):
+    figure, grid = panels(len(MEANINGS), len(tasks), width=2.75, height=2.15, sharex=True, sharey=True)
+    for axes_row, (column, words) in zip(grid, MEANINGS.items()):
         for axes, task in zip(axes_row, tasks):
-            here = (pl.col("task") == task) & (pl.col("cell") == cell) & (pl.col("series") == ours)
-            part = table.filter(here)
-            for (theirs, training), rows in part.group_by("against", "training", maintain_order=True):
-                one_line(axes, rows, theirs, stages.index(training), stages)
-            for batch, words in BATCHES.items():
-                axes.axhline(batch, color="0.6", linewidth=0.7, zorder=0)
-                place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-                axes.annotate(words, (1, batch), fontsize=6.5, color="0.4", **place)
-            axes.set(yscale="log", ylim=(LEAST / 1.5, MOST * 1.5))
-            axes.set_title(f"{ours}, {task.partition('(')[0]} ({cell})", fontsize=8.5)
-            mark_taus(axes, taus_of(part))
-        axes_row[0].set_ylabel("sequences an update: n*")
+            one_panel(axes, table.filter(pl.col("task") == task), column)
+        axes_row[0].set_ylabel(words)
+    for axes, task in zip(grid[0], tasks):
+        axes.set_title(task.partition("(")[0], fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("length of the truncation: τ")
-    title = "Above its line, unbiased truncation has the smaller error\n(at the upper edge: never, as far as is seen)"
-    figure.suptitle(title, fontsize=9.5, x=0.02, ha="left")
+    figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     return figure
 
 
-def one_line(axes: Any, rows: pl.DataFrame, theirs: str, stage: int, stages: list[int]) -> None:
-    """n* against one biased truncation at one stage of the training: the median over seeds, the widest interval."""
-    ends = [pl.col("low").min(), pl.col("sequences").median(), pl.col("high").max()]
-    across = rows.group_by("tau").agg(*ends).sort("tau")
-    low, middle, high = (across[name].clip(LEAST, MOST).to_numpy() for name in ("low", "sequences", "high"))
-    look = style_of(theirs) | {"alpha": 0.3 + 0.7 * (stage + 1) / len(stages), "linewidth": 0.8 + 0.5 * stage}
-    shift = 1.04 ** (stage - (len(stages) - 1) / 2 + (0.4 if theirs.startswith("window") else 0))
-    label = f"against {theirs}, after {stages[stage]:,} updates"
-    spread = np.stack([middle - low, high - middle])
-    axes.errorbar(across["tau"] * shift, middle, spread, capsize=1.5, elinewidth=0.7, label=label, **look)
+def one_panel(axes: Any, rows: pl.DataFrame, column: str) -> None:
+    for batch, words in BATCHES.items():
+        axes.axhline(batch, color="0.6", linewidth=0.7, zorder=0)
+        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+        axes.annotate(words, (1, batch), fontsize=6.5, color="0.4", **place)
+    for (ours, theirs), part in rows.group_by("method", "against", maintain_order=True):
+        value = pl.col(column)
+        ends = [value.quantile(0.25).alias("low"), value.median().alias("middle"), value.quantile(0.75).alias("high")]
+        across = part.group_by("tau").agg(*ends).sort("tau")
+        look = style_of(theirs) | {"linestyle": DASHES.get(ours, ":")}
+        axes.plot(across["tau"], across["middle"], label=f"{ours} against {theirs}s", **look)
+        axes.fill_between(across["tau"], across["low"], across["high"], color=look["color"], alpha=0.1, linewidth=0)
+    axes.set(yscale="log", ylim=(LEAST / 1.5, MOST * 1.5), yticks=[1, 100, 1e4, 1e6])
+    axes.set_yticklabels(["1", "100", "10⁴", "never"])
+    axes.minorticks_off()
+    mark_taus(axes, taus_of(rows))
+
+
+def message(table: pl.DataFrame) -> str:
+    """From how many sequences on unbiased gates are better than segments, on each task, in the middle."""
+    rows = table.filter((pl.col("method") == "randomized") & (pl.col("against") == "segment"))
+    words = []
+    for task in table["task"].unique(maintain_order=True):
+        n: Any = rows.filter(pl.col("task") == task)["by_error"].median()
+        if n is not None:
+            words.append(f"{f'{n:,.0f}' if n < NO_BATCH else 'none'} on {task.partition('(')[0]}")
+    found = ", ".join(words)
+    return f"Unbiased truncation beats segments from so many sequences an update on:\n{found}"

@@ -16,6 +16,7 @@ from tbptt_jax.tasks.base import Task
 
 BATCH = 32  # of the training
 RATE = 3e-3
+LEAST, MOST = 0.5, 1e6
 DRAWN = 64
 """Sequences of which the variance of the draws is computed; of the others, only what is given on average."""
 
@@ -57,11 +58,12 @@ def measure(config: Config, key: Array):
             rows.append(
                 {"estimator": ours.text, "series": ours.series, "method": ours.method}
                 | {"against": theirs.series, "length": length}
-                | {name: bounded(value) for name, value in found._asdict().items()}
+                | {name: min(value, 1e12) for name, value in found._asdict().items()}
+                | {"by_error": within_bounds(found.sequences), "by_efficiency": within_bounds(found.efficiency)}
             )
     return rows
 
 
-def bounded(value: float) -> float:
-    """Infinity as a number that can be drawn and compared: beyond all batches."""
-    return min(value, 1e12)
+def within_bounds(n: float) -> float:
+    """A number of sequences that can be drawn and compared: below one, and beyond all batches, are no numbers."""
+    return min(max(n, LEAST), MOST)

@@ -5,7 +5,6 @@ All sides have the same weights and data, and must agree on the gradient before 
 """
 
 import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ import polars as pl
 from jax import lax
 from jaxtyping import PyTree
 
-from tbptt_jax.benchmarks.timing import alternate, matrix_rate
+from tbptt_jax.benchmarks.timing import alternate, folder_of, matrix_rate
 from tbptt_jax.cells import Layer
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import gradient
@@ -200,8 +199,7 @@ def by_torch(at: Problem) -> tuple[Callable, PyTree]:
 
 def keep(table: pl.DataFrame, device: str, folder: Path) -> None:
     """The table and its figure, in a folder of the device's name."""
-    folder = folder / "speed" / re.sub(r"\W+", "_", device.lower()).strip("_")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_of(folder, "speed", device)
     buffer = io.BytesIO()
     table.write_parquet(buffer)
     write_atomically(folder / "table.parquet", buffer.getvalue())

@@ -1,8 +1,10 @@
 """Alternating measurements, and the machine's own rate to hold them against."""
 
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +22,13 @@ def alternate(programs: Mapping[Any, Callable[[], Any]], rounds: int) -> dict[An
             jax.block_until_ready(program())
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def folder_of(results: Path, benchmark: str, device: str) -> Path:
+    """Where a benchmark's table and figure are kept: under the device's name."""
+    folder = results / benchmark / re.sub(r"\W+", "_", device.lower()).strip("_")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def matrix_rate(size: int = 1024, rounds: int = 20) -> float:
