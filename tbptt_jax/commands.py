@@ -61,6 +61,7 @@ def conclude(
         "cells": len(heads),
         "measured": made,
     }
+    where |= {"cap": choices.cap} if choices.cap is not None else {}
     write_atomically(place / "provenance.json", (json.dumps(where, indent=1) + "\n").encode())
     for figure in figures:
         print(f"figure: {figure}")

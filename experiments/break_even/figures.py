@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 
+from tbptt_jax.experiments.break_even.measure import LEAST, MOST
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.along_tau import mark_taus, taus_of
 from tbptt_jax.plots.style import panels, style_of
@@ -13,7 +14,6 @@ MEANINGS = {
     "by_error": "smaller squared error\nfrom n* sequences on",
     "by_efficiency": "a better step\nfrom n* sequences on",
 }
-LEAST, MOST = 0.5, 1e6
 NO_BATCH = 1e5
 DASHES = {"randomized": "-", "artbp": (0, (4, 1.5))}
 

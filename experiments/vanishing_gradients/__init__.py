@@ -5,7 +5,7 @@ from the eigenvalues; in others the saturation of their units and their gates ha
 the copy task.
 """
 
-from tbptt_jax.experiments.vanishing_gradients.claims import CHAPTER, CLAIMS
+from tbptt_jax.experiments.vanishing_gradients.claims import CHAPTER, CHECKS, CLAIMS
 from tbptt_jax.experiments.vanishing_gradients.figures import draw
 from tbptt_jax.experiments.vanishing_gradients.measure import measure
 from tbptt_jax.lab.experiment import Experiment
@@ -44,4 +44,5 @@ experiment = Experiment(
     measure=measure,
     plot=draw,
     claims=CLAIMS,
+    checks=CHECKS,
 )

@@ -22,7 +22,6 @@ ERROR = 0.05
 WIDTH = 10.0
 """The variance, in squares of the spread over seeds, of the effects that the confidence sequence is made for."""
 OUTCOMES = ("reproduced", "contradicted", "no difference", "undecided")
-CHECKED = ("holds", "violated", "not measured")
 DIRECTIONS = ("below", "above", "level")
 FEWEST = 3
 """Seeds without which nothing is decided."""
@@ -89,8 +88,7 @@ class Claim:
 
     `margin` is the smallest difference that matters; with `ratio`, a part of the other side (0.02: two in a hundred),
     and differences are those of logarithms. A setting is a value of the columns `each`; a claim that is made of a
-    `share` of the settings is decided by that share. `SEEDS` are the columns that tell
-    seeds apart.
+    `share` of the settings is decided by that share. `SEEDS` are the columns that tell seeds apart.
     """
 
     sentence: str
@@ -225,9 +223,14 @@ def decided(claim: Claim, found: Sequence[Interval]) -> Verdict:
         shown = ", ".join(f"{word} in {n}" for word, n in counts.items() if n) + f" of {len(found)}: {shown}"
     if outcome != "undecided":
         return Verdict(outcome, shown)
-    open_ones = [one for one, word in zip(found, outcomes) if word == "undecided"]
-    seeds = max((seeds_for(claim, one) for one in open_ones), default=-1)
-    words = f"about {seeds} seeds would decide" if seeds > 0 else f"no number of seeds up to {MOST} would, so far"
+    needs = [seeds_for(claim, one) for one, word in zip(found, outcomes) if word == "undecided"]
+    seeds, never = max(needs, default=-1), needs.count(-1)
+    if seeds < 0:
+        words = f"no number of seeds up to {MOST} would decide, by what is seen"
+    elif min(one.seeds for one in found) < 2:
+        words = f"{seeds} seeds at least are needed"
+    else:
+        words = f"about {seeds} seeds would decide" + (f" all but {never} settings" if never else "")
     return Verdict("undecided", f"{shown}; {words}", seeds)
 
 
@@ -264,10 +267,11 @@ def outcome_of(claim: Claim, one: Interval) -> str:
 
 
 def seeds_for(claim: Claim, one: Interval) -> int:
-    """How many seeds would decide a setting, if mean and spread stayed as they are; −1 where `MOST` would not."""
-    if one.seeds < FEWEST:
+    """How many seeds would decide a setting, if mean and spread stayed as they are; −1 where `MOST` would not. Of one
+    seed alone the spread is not known: more than `FEWEST` are needed for any interval."""
+    if one.seeds < 2:
         return FEWEST + 2
-    for seeds in range(one.seeds + 1, MOST + 1):
+    for seeds in range(max(FEWEST, one.seeds + 1), MOST + 1):
         wider = one._replace(seeds=seeds, half=half_width(seeds, one.spread, one.error))
         if outcome_of(claim, wider) != "undecided":
             return seeds

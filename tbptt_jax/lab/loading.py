@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from tbptt_jax.lab.origin import differences
 from tbptt_jax.lab.plan import plan
 from tbptt_jax.lab.table import tidy
 from tbptt_jax.records.cell import Plan, that_count
-from tbptt_jax.records.committed import TABLE, about
+from tbptt_jax.records.committed import TABLE, about, noted_cap
 from tbptt_jax.records.store import Store
 
 LATEST = ".latest.json"
@@ -51,6 +52,7 @@ def load(experiment: Experiment, results: Path, choices: Choices | None = None) 
     """
     folder = results / experiment.name
     choices, precision, devices = (choices, None, None) if choices else latest(folder) or (Choices(), None, None)
+    choices = replace(choices, cap=choices.cap or noted_cap(folder, str(choices)))
     store = Store(folder).refresh()
     planned = plan(experiment, choices, precision, devices)
     planned = planned._replace(cells=that_count(planned.cells, store.places))

@@ -9,18 +9,13 @@ from tbptt_jax.lab.measuring import environment
 from tbptt_jax.lab.origin import Origins
 from tbptt_jax.records.cell import Cell, Plan
 
-CAP = 40
-"""Seeds up to which a grid is thought of, those included that may be added; only what is recorded of these counts."""
-
 
 def plan(experiment: Experiment, choices: Choices, precision: str | None = None, devices: str | None = None) -> Plan:
     """The plan of an experiment's grid, in this process's precision and on its devices unless others are named; refused
     before anything runs if a value or a file cannot be."""
     origins = Origins(precision, devices)
-    if choices.cap is None and "seed" in choices.axes(experiment):
-        choices = replace(choices, cap=CAP)
-    first = len(replace(choices, cap=None).axes(experiment).get("seed", []))
-    turns = {seed: turn for turn, seed in enumerate(choices.axes(experiment).get("seed", [])[first:], 1)}
+    own, added = (one.axes(experiment).get("seed", []) for one in (replace(choices, cap=None), choices))
+    turns = {seed: turn for turn, seed in enumerate(added[len(own) :], 1)}
     found = [
         Cell(config.identity, origins.of(config), dict(config.axes), config.columns, turns.get(config.seed, 0))
         for config in each_cell(experiment, choices)

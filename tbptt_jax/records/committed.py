@@ -18,6 +18,17 @@ ABOUT = "tbptt_jax"
 """The key, in the file's metadata, of what it says of its records."""
 
 
+def noted_cap(folder: Path, asked: str) -> int | None:
+    """How many seeds there may be of a grid, by the provenance of what is committed of it: None where none were to be
+    added."""
+    for place in (folder, *folder.glob("*/")):
+        path = place / "provenance.json"
+        words = json.loads(path.read_text()) if path.is_file() else {}
+        if words.get("asked") == asked:
+            return words.get("cap")
+    return None
+
+
 def about(path: Path) -> dict[str, Any] | None:
     """What a committed table says of its records; None where it is of a version that did not."""
     import polars as pl

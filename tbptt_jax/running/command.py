@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tbptt_jax.records.cell import label, that_count, varying
+from tbptt_jax.records.committed import noted_cap
 from tbptt_jax.records.record import STATUSES, canonical, digest
 from tbptt_jax.records.store import Store, older_records
 from tbptt_jax.running.loop import Hands, log_of, run
@@ -54,6 +55,9 @@ def one_round(
     with hands_of(name, results, how) as hands:
         planned = hands.plan(asked)
         folder = results / planned.experiment
+        if how.cap is None and (cap := noted_cap(folder, planned.asked)) is not None:
+            asked = {**asked, "cap": cap}  # seeds that were added to this grid are kept
+            planned = hands.plan(asked)
         store = Store(folder)
         store.require_writable()
         store.refresh()

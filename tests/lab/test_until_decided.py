@@ -1,6 +1,7 @@
 """Seeds are added where claims are open, until they are decided or there are as many as may be."""
 
 import json
+import shutil
 import textwrap
 
 import polars as pl
@@ -54,6 +55,10 @@ def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
     assert seeds["other"] == 3 < seeds["good"] == seeds["bad"] < 8  # the claim about the other was decided at once
     code, said = tbptt(capfd, "run", str(file), results=tmp_path)  # the same grid: it keeps what was added
     assert code == 0 and pl.read_parquet(tmp_path / "mine" / "table.parquet").height == table.height
+    shutil.rmtree(tmp_path / "mine" / "cells")  # as in a fresh clone
+    said = tbptt(capfd, "run", str(file), results=tmp_path)[1]
+    assert f"taken over from the committed table: {table.height} cells" in said
+    assert pl.read_parquet(tmp_path / "mine" / "table.parquet").height == table.height
 
     monkeypatch.setenv("MARGIN", "0.5")  # the rule is another, and nothing that was measured
     file.write_text(file.read_text())  # so that it is read anew
@@ -69,6 +74,7 @@ def test_added_seeds_follow_those_of_the_grid(tmp_path):
     assert sorted({one.seed for one in cells(experiment, Choices(cap=5))}) == [0, 1, 2, 3, 4]
     assert len(cells(experiment, Choices(cap=2))) == 9  # fewer than there are take none away
     assert str(Choices(cap=5)) == str(Choices())
+    assert len(plan(experiment, Choices()).cells) == 9  # no seed is thought of that nobody asked for
     assert sorted({(cell.columns["seed"], cell.turn) for cell in plan(experiment, Choices(cap=5)).cells})[-2:] == [
         (3, 1),
         (4, 2),
