@@ -1,10 +1,14 @@
 """Every experiment at its smallest size, with an estimator of a user's own: measured, drawn and judged."""
 
 import json
+from dataclasses import replace
 
+import jax
 import pytest
 
+import tbptt_jax as tb
 from tbptt_jax import experiments
+from tbptt_jax.experiments.averaging.measure import SEQUENCES, losses_apart
 from tbptt_jax.lab.grid import Choices
 from tbptt_jax.running.command import Running, run_command
 
@@ -110,3 +114,14 @@ def test_a_sweep_of_a_truncation_and_an_estimator_of_ones_own_is_drawn(tmp_path,
     assert "0 for all" in figures["against_tau_tanh"] and "my.py:Mine(keep=0.9)" in figures["trade_off"]
     said = capsys.readouterr().out
     assert "none of them was measured" not in said and "bias² holds 0 in" in said
+
+
+def test_what_is_chosen_by_and_what_is_reported_are_other_sequences():
+    """Two halves of what is held out: their mean is the loss of all of it, and neither is the other."""
+    task = tb.make_task("agreement(distance=3)")
+    model = task.model("tanh", 4)
+    params = model.init(jax.random.key(0))
+    found = losses_apart(model, task)(params)
+    whole = replace(task, batch_size=SEQUENCES // 16).held_out(jax.random.key(2**31 - 1))
+    assert abs(found["selection"] - found["report"]) > 1e-9
+    assert abs((found["selection"] + found["report"]) / 2 - tb.loss(model, params, whole)) < 1e-9
