@@ -262,6 +262,31 @@ def test_works_under_checkpoint():
     assert distance(jax.grad(jax.checkpoint(plain))(W, H0, XS), jax.grad(plain)(W, H0, XS)) < 1e-12
 
 
+@pytest.mark.parametrize(
+    "how",
+    [{"truncation": tb.Segment(2)}, {"truncation": tb.Window(2)}, {"gates": GATES["[T]"]}, {"states": 2}],
+    ids=["segment", "window", "gates", "states"],
+)
+def test_a_step_with_a_rule_of_its_own_for_the_way_back(how):
+    """The rule gives twice the derivative, so that it is seen whether it is used, in each step and once."""
+
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    sine.defvjp(lambda x: (sine(x), x), lambda x, bar: (2 * bar * jnp.cos(x),))
+
+    def objective(function, scan, w):
+        final, ys = scan(lambda h, x: (function(h @ w.T + x), h), H0, XS)
+        return jnp.sum(jnp.sin(3 * ys)) + jnp.sum(final**2)
+
+    def twice(x):
+        return 2 * jnp.sin(x) - jax.lax.stop_gradient(jnp.sin(x))
+
+    ours, theirs = (jax.jit(jax.grad(partial(objective, f, partial(tb.scan, **how))))(W) for f in (sine, twice))
+    assert distance(ours, theirs) < 1e-12
+
+
 def test_what_is_kept_for_the_backward_pass():
     """Residuals of the pullback hold states, and what the derivative of a step needs besides, once each."""
     _, pullback = jax.vjp(partial(objective, partial(tb.scan, gates=GATES["[T]"])), W, H0, XS)

@@ -154,7 +154,7 @@ class Blocks(AnyCut):
         def forth(moved, row):
             inside, own, first, ends, saved, direct = row
             moved = [m + where(first, start[None]) for m, start in zip(moved, init_dot)]
-            passed, seen = jax.vmap(pushes.step)(saved, moved)
+            passed, seen = pushes.side_by_side(saved, moved)
             moved = [where(inside, m) for m in add(passed, direct)]
             return moved, ([where(own, y) for y in seen], [jnp.sum(where(ends, m), axis=0) for m in moved])
 
