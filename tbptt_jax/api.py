@@ -1,5 +1,6 @@
 """The public index: the names of `tb.` and nothing else. Estimators and tasks have indices of their own."""
 
+from tbptt_jax import critics as critics
 from tbptt_jax import lab as lab
 from tbptt_jax.analysis import exact as exact
 from tbptt_jax.analysis.cost import cost as cost
@@ -14,8 +15,8 @@ from tbptt_jax.gradients.cuts.scan import scan as scan
 from tbptt_jax.models import Batch as Batch
 from tbptt_jax.models import Model as Model
 from tbptt_jax.models import loss as loss
-from tbptt_jax.models import model as model
-from tbptt_jax.models import rnn as rnn
+from tbptt_jax.networks import model as model
+from tbptt_jax.networks import rnn as rnn
 from tbptt_jax.plots.bias import plot_bias as plot_bias
 from tbptt_jax.programs.loops import scans as scans
 from tbptt_jax.programs.truncate import truncate as truncate

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from tbptt_jax.models import Model, Params, softmax_loss
+from tbptt_jax.models import Model, Params
+from tbptt_jax.networks import softmax_loss
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 A `Model` holds no parameters; it says how to make them and how to use them. Everything else in the package
 (estimators, analysis, training) reaches a recurrent model through these five methods alone, and runs it over a sequence
-by `unroll`.
+by `unroll`. Models that are there stand in `networks`.
 """
 
 import inspect
@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer
-from tbptt_jax.errors import UserError, choose
+from tbptt_jax.errors import UserError
+from tbptt_jax.leaves import floats, with_floats
 
 Params: TypeAlias = Any  # a pytree of arrays
 State: TypeAlias = Any  # a pytree of arrays
@@ -72,159 +72,8 @@ class Model(ABC):
 
 
 @dataclass(frozen=True)
-class RNN(Model):
-    """A recurrent cell with a linear readout o_t = W_qh h_t + b_q (no b_q where `bias` is False)."""
-
-    cell: Cell
-    outputs: int
-    loss: Callable[[Array, Array], Array]
-    bias: bool = True
-
-    @property
-    def summed_layer(self) -> SummedLayer | None:  # type: ignore[override]
-        return self.cell if self.cell.summed else None  # type: ignore[return-value]
-
-    def init(self, key: Array):
-        cell_key, readout_key = jax.random.split(key)
-        readout = {"W_qh": jax.random.normal(readout_key, (self.outputs, self.cell.hidden)) / self.cell.hidden**0.5}
-        if self.bias:
-            readout["b_q"] = jnp.zeros(self.outputs)
-        return {"cell": self.cell.init(cell_key), "readout": readout}
-
-    def initial_state(self, params: Params, batch_size: int):
-        return self.cell.initial_state(params["cell"], batch_size)
-
-    def step(self, params: Params, state: PyTree, x: PyTree):
-        if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != (self.cell.inputs,):
-            raise UserError(
-                f"inputs: floats of shape [T, B, {self.cell.inputs}] are needed, got {x.dtype} of shape "
-                f"{['T', *x.shape]}. For symbols write jax.nn.one_hot(symbols, {self.cell.inputs})"
-            )
-        return self.cell.step(params["cell"], state, x)
-
-    def readout(self, params: Params, state: PyTree):
-        weights = params["readout"]
-        output = self.cell.output(state) @ weights["W_qh"].T
-        return output + weights["b_q"] if self.bias else output
-
-    def losses(self, output: PyTree, target: Array):
-        return self.loss(output, target)
-
-
-def rnn(
-    cell: Any,
-    inputs: int,
-    hidden: int,
-    outputs: int,
-    loss: str | Callable = "softmax",
-    layers: int = 1,
-    *,
-    radius: float | None = None,
-    orthogonal: bool = False,
-) -> RNN:
-    """A recurrent network: `cell` is "linear", "tanh", "gru", "lstm", a `Cell` class or instance of your own, or any
-    flax RNN cell (see `flax_cells`).
-
-    `radius` sets the spectral radius of every recurrent matrix at initialisation; `orthogonal` draws it orthogonal
-    (radius 1 unless given). `loss` is "softmax" (integer targets), "squared", "binary" or a function
-    (output `[B, outputs]`, target) -> `[B]`. The linear model has no biases, as in the chapter.
-    """
-    for name, value in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
-    loss = loss if callable(loss) else choose("loss", loss, LOSSES)
-    made = make_cell(cell, inputs, hidden, layers, radius, orthogonal)
-    return RNN(made, outputs, loss, bias=made.bias)
-
-
-def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:
-    """A cell by name or class, a cell that is there, or one around a flax cell; more than one layer makes a stack."""
-    kind: Any = choose("cell", cell, CELLS) if isinstance(cell, str) else cell
-    draws_its_own = not (isinstance(kind, type) and issubclass(kind, Layer))
-    if draws_its_own and (radius is not None or orthogonal):
-        raise UserError(f"radius, orthogonal: {cell!r} draws its own weights; give it an initializer instead")
-
-    def build(width: int) -> Cell:
-        if not draws_its_own:
-            return kind(width, hidden, radius, orthogonal)
-        if isinstance(kind, type) and issubclass(kind, Cell):
-            return kind(width, hidden)  # type: ignore[call-arg]
-        if not isinstance(kind, Cell):
-            from tbptt_jax.flax_cells import wrap_flax_cell  # flax is slow to import and not needed by other cells
-
-            return wrap_flax_cell(kind, width, hidden)
-        if (kind.inputs, kind.hidden) != (width, hidden):
-            raise UserError(f"inputs, hidden: the cell has {(kind.inputs, kind.hidden)}, got {(width, hidden)}")
-        return kind
-
-    return build(inputs) if layers == 1 else Stack(tuple(build(inputs if i == 0 else hidden) for i in range(layers)))
-
-
-@dataclass(frozen=True)
-class FunctionModel(Model):
-    """A model of five plain functions; `model` makes one."""
-
-    functions: tuple[Callable, Callable, Callable, Callable, Callable]
-
-    def init(self, key: Array) -> Params:
-        return self.functions[0](key)
-
-    def initial_state(self, params: Params, batch_size: int) -> State:
-        return self.functions[1](params, batch_size)
-
-    def step(self, params: Params, state: State, x: PyTree) -> State:
-        return self.functions[2](params, state, x)
-
-    def readout(self, params: Params, state: State) -> PyTree:
-        return self.functions[3](params, state)
-
-    def losses(self, output: PyTree, target: PyTree) -> Array:
-        return self.functions[4](output, target)
-
-
-def model(init: Callable, initial_state: Callable, step: Callable, readout: Callable, losses: Callable) -> Model:
-    """A Model of five plain functions, with the arguments of its methods: for estimators that go forward in time, which
-    need a program's step and not its loop."""
-    functions = {"init": init, "initial_state": initial_state, "step": step, "readout": readout, "losses": losses}
-    for name, function in functions.items():
-        if not callable(function):
-            raise UserError(f"{name}: a function is needed, got {function!r}")
-    return FunctionModel((init, initial_state, step, readout, losses))
-
-
-def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
-    """-log softmax(output)[target], in nats; the targets are whole numbers in 0..K-1, and any other gives NaN."""
-    if not jnp.issubdtype(target.dtype, jnp.integer):
-        raise UserError(f"targets: the softmax loss needs whole numbers, got {target.dtype}")
-    same_shape(target, output.shape[:-1])
-    chosen = jnp.take_along_axis(output, target[..., None], axis=-1, mode="fill")[..., 0]
-    inside = (target >= 0) & (target < output.shape[-1])
-    return jax.nn.logsumexp(output, axis=-1) - jnp.where(inside, chosen, jnp.nan)
-
-
-def squared_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
-    """½ ‖output − target‖²."""
-    same_shape(target, output.shape)
-    return 0.5 * jnp.sum((output - target) ** 2, axis=-1)
-
-
-def binary_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
-    """Cross-entropy of K independent binary targets in [0, 1], the outputs being log-odds; summed over K, in nats."""
-    same_shape(target, output.shape)
-    return jnp.sum(jax.nn.softplus(output) - target * output, axis=-1)
-
-
-LOSSES = {"softmax": softmax_loss, "squared": squared_loss, "binary": binary_loss}
-
-
-def same_shape(target: Array, shape: tuple[int, ...]):
-    if target.shape != shape:
-        raise UserError(f"targets: shape {['T', *shape]} is needed by this loss, got {['T', *target.shape]}")
-
-
-@dataclass(frozen=True)
-class Resetting(Model):
-    """A model whose inputs say where it starts anew: (x, 1.0 where the state before this step is the initial one)."""
+class Around(Model):
+    """Another model, but for what a subclass changes: most change the step."""
 
     model: Model
 
@@ -233,6 +82,20 @@ class Resetting(Model):
 
     def initial_state(self, params: Params, batch_size: int) -> State:
         return self.model.initial_state(params, batch_size)
+
+    def step(self, params: Params, state: State, x: PyTree) -> State:
+        return self.model.step(params, state, x)
+
+    def readout(self, params: Params, state: State) -> PyTree:
+        return self.model.readout(params, state)
+
+    def losses(self, output: PyTree, target: PyTree) -> Array:
+        return self.model.losses(output, target)
+
+
+@dataclass(frozen=True)
+class Resetting(Around):
+    """A model whose inputs say where it starts anew: (x, 1.0 where the state before this step is the initial one)."""
 
     def step(self, params: Params, state: State, x: PyTree) -> State:
         x, resets = x
@@ -247,24 +110,10 @@ class Resetting(Model):
 
         return self.model.step(params, jax.tree.map(start_anew, state, initial), x)
 
-    def readout(self, params: Params, state: State) -> PyTree:
-        return self.model.readout(params, state)
-
-    def losses(self, output: PyTree, target: PyTree) -> Array:
-        return self.model.losses(output, target)
-
 
 @dataclass(frozen=True)
-class Stopping(Model):
+class Stopping(Around):
     """A model that stands still where its inputs say so: (x, whether this is a step of the sequence `[B]`)."""
-
-    model: Model
-
-    def init(self, key: Array):
-        return self.model.init(key)
-
-    def initial_state(self, params: Params, batch_size: int):
-        return self.model.initial_state(params, batch_size)
 
     def step(self, params: Params, state: PyTree, x: PyTree):
         x, going = x
@@ -274,11 +123,15 @@ class Stopping(Model):
             state,
         )
 
-    def readout(self, params: Params, state: PyTree):
-        return self.model.readout(params, state)
 
-    def losses(self, output: PyTree, target: PyTree):
-        return self.model.losses(output, target)
+@dataclass(frozen=True)
+class Nudged(Around):
+    """A model whose inputs move the state before a step: (x, what is added to the state's floats). The derivative by
+    it is the credit that the step passes back, before any gate."""
+
+    def step(self, params: Params, state: State, x: PyTree) -> State:
+        x, nudges = x
+        return self.model.step(params, with_floats(state, map(jnp.add, floats(state), nudges)), x)
 
 
 def takes_resets(function: Callable) -> Callable:

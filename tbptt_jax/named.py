@@ -19,6 +19,7 @@ from tbptt_jax.files import import_file
 from tbptt_jax.jax_internals import is_traced
 
 Kind = TypeVar("Kind", bound="Named")
+FORM = "name(length=16, alpha=4.0)"
 
 
 class Finding(NamedTuple):
@@ -36,6 +37,8 @@ class Named:
     """The name in text; the class's own in lower case unless given."""
     reference: ClassVar[str] = ""
     """Where it comes from."""
+    inside: ClassVar[dict] = {}
+    """Of fields that are such values themselves, what reads their text."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -67,10 +70,14 @@ class Named:
 def arguments(value: Any) -> str:
     """The fields that differ from their defaults, as arguments."""
     return ", ".join(
-        f"{field.name}={plain(getattr(value, field.name))!r}"
+        f"{field.name}={shown(getattr(value, field.name))}"
         for field in in_order(value)
         if getattr(value, field.name) is not field.default
     )
+
+
+def shown(value: Any) -> str:
+    return str(value) if isinstance(value, Named) else repr(plain(value))
 
 
 def in_order(value: Any) -> list[dataclasses.Field]:
@@ -127,6 +134,11 @@ def make(option: str, text: str, classes: Mapping[str, type[Kind]], base: Any) -
 def made(option: str, call: Call) -> Any:
     """The value of a call; one without arguments takes the defaults."""
     args, kwargs = call.arguments or ([], {})
+    readers = getattr(call.kind, "inside", {})
+    kwargs |= {name: read(kwargs[name]) for name, read in readers.items() if kwargs.get(name) is not None}
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Inner):  # of a field that holds no such value
+            raise UserError(f"{option}: a form like {FORM} is needed, got {call.kind.name}(... {value} ...)")
     try:
         return call.kind(*args, **kwargs)
     except TypeError as error:  # a missing, surplus or misspelt argument
@@ -143,10 +155,18 @@ def parse_call(option: str, text: str) -> tuple[str, tuple[list, dict[str, Any]]
             return node.id, None
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
             raise ValueError
-        kwargs = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
-        return node.func.id, ([ast.literal_eval(arg) for arg in node.args], kwargs)
+        kwargs = {str(keyword.arg): argument(keyword.value) for keyword in node.keywords}
+        return node.func.id, ([argument(arg) for arg in node.args], kwargs)
     except (SyntaxError, ValueError):
-        raise UserError(f"{option}: a form like name(length=16, alpha=4.0) is needed, got {text!r}") from None
+        raise UserError(f"{option}: a form like {FORM} is needed, got {text!r}") from None
+
+
+class Inner(str):
+    """The text of an argument that is a call itself."""
+
+
+def argument(node: ast.expr) -> Any:
+    return Inner(ast.unparse(node)) if isinstance(node, ast.Call) else ast.literal_eval(node)
 
 
 def classes_in_file(option: str, path: Path, base: type) -> dict[str, Any]:

@@ -24,12 +24,14 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["tasks"],
     ["analysis"],
     ["estimators"],
+    ["critics"],
     ["programs"],
     ["gradients"],
-    ["models", "cells", "flax_cells", "baseline"],
+    ["networks", "cells", "diagonal_cells", "flax_cells", "baseline"],
+    ["models"],
     ["named"],
     ["records"],
-    ["devices", "errors", "files", "jax_internals", "version"],
+    ["devices", "errors", "files", "jax_internals", "leaves", "pytree", "version"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 PUBLIC_FACE = {"experiments"}  # they use the package as a user does: `import tbptt_jax as tb`

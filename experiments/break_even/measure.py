@@ -5,13 +5,12 @@ from functools import cache, partial
 from typing import Any
 
 import jax
-import optax
 from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
+from tbptt_jax.lab.protocol import clipped_adam, laid_at_random
 from tbptt_jax.tasks.base import Task
 
 BATCH = 32  # of the training
@@ -28,14 +27,8 @@ def trained(task: Task, cell: str, hidden: int, updates: int, seed: int) -> Any:
     key = jax.random.key(seed)
     if updates == 0:
         return model.init(key)
-    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE))
     options = {"steps": updates, "key": key, "evaluations": 1}
-    return tb.train(model, tb.Full(), replace(task, batch_size=BATCH), optimizer, **options).params
-
-
-def laid_at_random(est: Estimator) -> Estimator:
-    """Segments have random offsets: from a fixed one on, what a loss sees depends on where it stands."""
-    return replace(est, offset="random") if isinstance(est, tb.Segment) and est.offset == 0 else est
+    return tb.train(model, tb.Full(), replace(task, batch_size=BATCH), clipped_adam(RATE), **options).params
 
 
 def measure(config: Config, key: Array):

@@ -1,37 +1,100 @@
-"""What is learned against the length of truncation: a panel for each task and cell."""
+"""The smallest τ with which a distance is learned; and what is learned against τ."""
 
 from functools import partial
+from typing import Any
 
+import numpy as np
 import polars as pl
 
-from tbptt_jax.lab.judging import at_best_rate
-from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
-from tbptt_jax.plots.style import panels
+from tbptt_jax.experiments.long_dependencies.measure import SOLVED
+from tbptt_jax.lab.claims import needed
+from tbptt_jax.plots.style import panels, style_of
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"learned": partial(learned, table)}
+    return {"smallest": partial(smallest, table), "learned": partial(learned, table)}
 
 
-def learned(table: pl.DataFrame):
-    best = at_best_rate(table, ["task", "cell", "series", "tau"])
-    tasks, cells = (best[name].unique(maintain_order=True).to_list() for name in ("task", "cell"))
-    figure, grid = panels(len(cells), len(tasks), width=2.3, height=2.2, sharey=True)
-    for axes_row, cell in zip(grid, cells):
-        for axes, task in zip(axes_row, tasks):
-            part = best.filter((pl.col("task") == task) & (pl.col("cell") == cell)).sort("tau")
-            for i, ((name,), rows) in enumerate(part.group_by("series", maintain_order=True)):
-                along_tau(axes, rows, "learned", name, shift=1.06 ** (i - 2))
-            needed = part["sees_all_from"][0]
-            axes.axvline(needed, color="black", linewidth=0.7, linestyle=":")
-            axes.annotate(f"{needed}", (needed, 1.06), fontsize=7, ha="center")
-            axes.axhline(0, color="gray", linewidth=0.6)
-            axes.set(ylim=(-0.25, 1.15))
-            axes.set_title(f"{task}, {cell}", fontsize=8)
-            mark_taus(axes, taus_of(part))
-        axes_row[0].set_ylabel("part of the blind loss removed")
-    for axes in grid[-1]:
-        axes.set_xlabel("(expected) length τ (steps)")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(6, 2 * len(tasks)), fontsize="small")
+def means(table: pl.DataFrame) -> pl.DataFrame:
+    """What is learned at the best learning rate, the mean over seeds and their spread."""
+    group = ["task", "series", "tau", "distance"]
+    rows = table.with_columns(pl.col("task").str.split("(").list.first())
+    by_rate = rows.group_by([*group, "learning_rate"]).agg(
+        pl.col("selection", "learned").mean(), pl.col("learned").std().alias("spread")
+    )
+    return by_rate.sort("selection").group_by(group, maintain_order=True).first().sort(group)
+
+
+def smallest(table: pl.DataFrame) -> Any:
+    """A map: of each estimator, the smallest mean length at which nine tenths of the blind loss are removed."""
+    rows = means(table).filter(pl.col("tau").is_not_null())
+    rows = needed(rows, "truncations with a τ are needed")
+    tasks, taus = rows["task"].unique(maintain_order=True).to_list(), sorted(rows["tau"].unique())
+    figure, (axes_row,) = panels(1, len(tasks), width=3.2, height=2.7, sharey=True)
+    never = taus[-1] * 2
+    for axes, task in zip(axes_row, tasks):
+        part = rows.filter(pl.col("task") == task)
+        series = part["series"].unique(maintain_order=True).to_list()
+        distances = sorted(part["distance"].unique())
+        for i, name in enumerate(series):
+            solved = part.filter((pl.col("series") == name) & (pl.col("learned") > SOLVED))
+            first = dict(solved.group_by("distance").agg(pl.col("tau").min()).rows())
+            heights = [first.get(distance, never) * 1.05 ** (i - 1.5) for distance in distances]
+            axes.plot(distances, heights, label=name, **style_of(name))
+        axes.plot(distances, [d + 1 for d in distances], color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+        axes.annotate("sees all", (distances[-1], distances[-1] + 1), fontsize=7, color="0.5", ha="right", va="bottom")
+        axes.set(xscale="log", yscale="log", xlabel="distance (steps)", title=task, ylim=(taus[0] / 1.4, never * 1.5))
+        axes.set_xticks(distances, [str(d) for d in distances])
+        axes.set_yticks([*taus, never], [*map(str, taus), "none"])
+        axes.minorticks_off()
+    axes_row[0].set_ylabel("smallest τ that learns it")
+    axes_row[0].legend(fontsize=7, loc="upper left")
+    figure.suptitle(message(rows), fontsize=9.5, x=0.02, ha="left")
     return figure
+
+
+def message(rows: pl.DataFrame) -> str:
+    furthest = rows["distance"].max()
+    words = []
+    for name in ("segment", "randomized"):
+        part = rows.filter((pl.col("series") == name) & (pl.col("distance") == furthest) & (pl.col("tau") == 8))
+        if not part.is_empty():
+            words.append(f"{name} {' and '.join(f'{v:.2f}' for v in part.sort('task')['learned'])}")
+    tasks = " and ".join(sorted(rows["task"].unique()))
+    return f"Learned over {furthest} steps ({tasks}), mean length 8:\n{'; '.join(words)}"
+
+
+def learned(table: pl.DataFrame) -> Any:
+    rows = means(table)
+    places = rows.select("task", "distance").unique().sort("task", "distance").rows()
+    tasks = sorted({task for task, _ in places})
+    distances = sorted({distance for _, distance in places})
+    figure, grid = panels(len(tasks), len(distances), width=1.9, height=1.9, sharex=True, sharey=True)
+    for axes_row, task in zip(grid, tasks):
+        for axes, distance in zip(axes_row, distances):
+            part = rows.filter((pl.col("task") == task) & (pl.col("distance") == distance))
+            for (name,), line in part.group_by("series", maintain_order=True):
+                one_line(axes, name, line)
+            axes.axvline(distance + 1, color="0.3", linewidth=0.7, linestyle=":")
+            axes.axhline(0, color="gray", linewidth=0.6)
+            axes.set(ylim=(-0.25, 1.15), xscale="log")
+            axes.set_title(f"{task} over {distance}", fontsize=8)
+            ticks = sorted(t for t in rows["tau"].unique() if t is not None)
+            axes.set_xticks(ticks, [str(t) for t in ticks])
+            axes.minorticks_off()
+        axes_row[0].set_ylabel("part of the blind\nloss removed")
+    for axes in grid[-1]:
+        axes.set_xlabel("τ")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize="small")
+    return figure
+
+
+def one_line(axes: Any, name: str, line: pl.DataFrame) -> None:
+    look = style_of(name)
+    if line["tau"].null_count():
+        axes.axhline(line["learned"][0], color=look["color"], linewidth=1.0, label=name)
+        return
+    line = line.sort("tau")
+    spread = np.nan_to_num(line["spread"].fill_null(0).to_numpy())
+    axes.errorbar(line["tau"], line["learned"], spread, elinewidth=0.7, capsize=1.5, label=name, **look)

@@ -1,45 +1,38 @@
 """What one cell measures."""
 
-from typing import Any
-
-import optax
 from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.errors import UserError
 from tbptt_jax.lab.config import Config
-from tbptt_jax.lab.learning import learning_rows
+from tbptt_jax.lab.protocol import chosen_and_reported, clipped_adam, laid_at_random, losses_apart
 
 RATES = [1e-3, 3e-3, 1e-2]
-GROUP = ["task", "cell", "series", "tau"]
 SOLVED = 0.9  # of the blind loss removed
-
-
-def clipped_adam(rate: Any):
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
 
 def measure(config: Config, key: Array):
     task = config.task
     if task.streams or not {"best", "blind"} <= task.floors().keys():
         raise UserError(f'task: one of episodes is needed whose floors are "best" and "blind", got {task}')
-    length = task.length
+    model = task.model(config["cell"], config["hidden"])
     history = tb.train(
-        task.model(config["cell"], config["hidden"]),
-        config.estimator,
+        model,
+        laid_at_random(config.estimator),
         task,
         clipped_adam,
         steps=config["updates"],
         key=key,
-        evaluations=12,
+        evaluations=10,
         seeds=config["seeds"],
         learning_rates=RATES,
+        watch=losses_apart(model, task),
         checkpoint=tb.lab.checkpoint("training"),
     )
-    floors = task.floors()
-    rows = learning_rows(history, RATES, sees_all_from=length, **floors)
+    best, blind = (task.floors()[name] for name in ("best", "blind"))
+    rows = chosen_and_reported(history, RATES)
     for row in rows:
-        span = floors["blind"] - floors["best"]
-        row |= {"learned": 1 - (row["held_out"] - floors["best"]) / span}
-        row |= {"curve_learned": 1 - (row["curve_held_out"] - floors["best"]) / span}
+        row["distance"] = task.length - 1
+        row["learned"] = 1 - (row["report"] - best) / (blind - best)
+        row["curve_learned"] = 1 - (row["curve_report"] - best) / (blind - best)
     return rows

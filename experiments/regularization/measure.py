@@ -14,7 +14,7 @@ from tbptt_jax.analysis.horizon import credit_norms, decay_rate
 from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.learning import learning_rows
-from tbptt_jax.models import Batch, Params
+from tbptt_jax.models import Around, Batch, Params
 
 RATE = 3e-3
 LENGTH = 64
@@ -22,26 +22,12 @@ GROUP = ["series", "tau", "zoneout"]
 
 
 @dataclass(frozen=True)
-class ZoneoutModel(tb.Model):
+class ZoneoutModel(Around):
     """A model whose state keeps the part of each unit's old value that its inputs (x, kept `[B, H]`) say."""
-
-    model: tb.Model
-
-    def init(self, key: Array):
-        return self.model.init(key)
-
-    def initial_state(self, params: Params, batch_size: int):
-        return self.model.initial_state(params, batch_size)
 
     def step(self, params: Params, state: PyTree, x: PyTree):
         x, kept = x
         return kept * state + (1 - kept) * self.model.step(params, state, x)
-
-    def readout(self, params: Params, state: PyTree):
-        return self.model.readout(params, state)
-
-    def losses(self, output: PyTree, target: PyTree):
-        return self.model.losses(output, target)
 
 
 @dataclass(frozen=True)

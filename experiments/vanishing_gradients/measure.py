@@ -12,8 +12,8 @@ from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Model
 
-TASK = tb.Copy(length=64, batch_size=16, longest=5)
-FIRST, LAST = 8, 40  # the lags over which the decay is fitted
+TASK = tb.Copy(length=64, batch_size=16, longest=16)  # what is asked for stands 16 steps back
+FIRST, LAST = 2, 24  # the lags over which the decay is fitted
 
 
 def trained(model: Model, drawn: PyTree, updates: int, key: Array):

@@ -11,8 +11,9 @@ from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.cells import Linear
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
-from tbptt_jax.gradients.leaves import floats, with_floats
-from tbptt_jax.models import RNN, Batch, Model, Params, sequence_shape, takes_resets
+from tbptt_jax.leaves import floats, with_floats
+from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
+from tbptt_jax.networks import RNN
 
 
 @exactly

@@ -1,11 +1,12 @@
 """The exact mean and the exact variance of an estimator whose gates have a known law, without sampling.
 
 Total variance is Σ_params Var. Independent gates: reveal them from the last to the first; each reveals a martingale
-difference (gate_t − m_t) S̄_{t−1}ᵀ J_tᵀ δ_t, so that
+difference (gate_t − m_t) S̄_{t−1}ᵀ d_t, d_t = J_tᵀ δ_t − s_{t−1} what a critic (or 0) has not foreseen, so that
 
-    variance = Σ_t v_t tr(Q_t M_t),    Q_t = (J_t S̄_{t−1})(J_t S̄_{t−1})ᵀ,    S̄_t = F_t + m_t J_t S̄_{t−1},
-    M_t = E[δ_t δ_tᵀ] = e_t e_tᵀ + m_{t+1}(e_t μᵀ + μ e_tᵀ) + (m_{t+1}² + v_{t+1}) J_{t+1}ᵀ M_{t+1} J_{t+1},
-    μ = J_{t+1}ᵀ E[δ_{t+1}].
+    variance = Σ_t v_t tr(Q_t E[d_t d_tᵀ]),    Q_t = S̄_{t−1} S̄_{t−1}ᵀ,    S̄_t = F_t + m_t J_t S̄_{t−1},
+
+and the first two moments of δ_{t−1} = e_{t−1} + s_{t−1} + gate_t d_t follow from those of δ_t, since the gate is
+independent of them.
 
 Renewal gates (ARTBP): within a segment everything is determined by its first step, so the estimate is a sum of
 independent pieces g(i, j), the losses i..j−1 backpropagated to step i, along a Markov chain of segment starts. The
@@ -25,10 +26,13 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.analysis.foreseen import foreseen, predictor
 from tbptt_jax.analysis.precision import exactly
+from tbptt_jax.critics.base import Critic
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator, cut_estimate
+from tbptt_jax.estimators.base import Estimator, GatedEstimator, cut_estimate
 from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
+from tbptt_jax.estimators.predicted import estimate_across
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.gradients.cuts.lags import Trajectory, trajectory
 from tbptt_jax.gradients.influence.dynamics import Dynamics
@@ -73,7 +77,7 @@ def _(law: Fixed, est: Estimator, model: Model, params: Params, batch: Batch):
 
 @mean_under.register
 def _(law: Independent, est: Estimator, model: Model, params: Params, batch: Batch):
-    return gradient_with_gates(model, params, batch, law.mean)
+    return gradient_with_gates(est, model, params, batch, law.mean)
 
 
 @variance_under.register
@@ -83,13 +87,13 @@ def _(law: Independent, est: Estimator, model: Model, params: Params, batch: Bat
 
 @mean_under.register
 def _(law: Patterns, est: Estimator, model: Model, params: Params, batch: Batch):
-    stacked = jax.vmap(partial(gradient_with_gates, model, params, batch))(law.gates)
+    stacked = jax.vmap(partial(gradient_with_gates, est, model, params, batch))(law.gates)
     return jax.tree.map(lambda leaf: jnp.tensordot(law.probabilities, leaf, 1), stacked)
 
 
 @variance_under.register
 def _(law: Patterns, est: Estimator, model: Model, params: Params, batch: Batch):
-    stacked = jax.vmap(partial(gradient_with_gates, model, params, batch))(law.gates)
+    stacked = jax.vmap(partial(gradient_with_gates, est, model, params, batch))(law.gates)
     flat = jax.vmap(lambda tree: ravel_pytree(tree)[0])(stacked)
     mean = law.probabilities @ flat
     return law.probabilities @ jnp.sum((flat - mean) ** 2, axis=1)
@@ -97,6 +101,7 @@ def _(law: Patterns, est: Estimator, model: Model, params: Params, batch: Batch)
 
 @mean_under.register
 def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
+    without_critic(est, "expected_gradient")
     run = trajectory(model, params, batch)
     means, _ = over_sequences(partial(renewal_moments, law), model, params, batch, shared=False)
     through_states = dynamics_of(model, params, run, batch, together=False).gradient(means)
@@ -105,6 +110,7 @@ def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
 
 @variance_under.register
 def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
+    without_critic(est, "variance")
     return over_sequences(partial(renewal_moments, law), model, params, batch, est.shared)[1]
 
 
@@ -116,7 +122,7 @@ def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -
     law = known_law(est, length, "gate_variances")
     if not isinstance(law, Independent):
         raise UserError(f"gate_variances: independent gates are needed, {est} has others")
-    return over_sequences(partial(independent_variances, law), model, params, batch, est.shared)
+    return over_sequences(partial(independent_variances, law), model, params, batch, est.shared, predicts(est))
 
 
 def known_law(est: Estimator, length: int, asked: str):
@@ -126,28 +132,49 @@ def known_law(est: Estimator, length: int, asked: str):
     return law
 
 
-def gradient_with_gates(model: Model, params: Params, batch: Batch, gates: Float[Array, "T"]) -> PyTree:
+def gradient_with_gates(est: Estimator, model: Model, params: Params, batch: Batch, gates: Float[Array, "T"]) -> PyTree:
     """The gradient of the loss with given gates, the same for all sequences."""
     start = model.initial_state(params, sequence_shape(batch)[1])
-    return cut_estimate(Gates(gates), model, params, start, batch)[0].grads
+    critic = predicts(est)
+    if critic is None:
+        return cut_estimate(Gates(gates), model, params, start, batch)[0].grads
+    stacked = jnp.broadcast_to(gates[:, None], sequence_shape(batch))
+    predict = predictor(critic, start)
+    estimated = estimate_across(Gates(stacked), stacked, predict, model, params, start, batch, beyond=critic.beyond)
+    return estimated[0].grads
 
 
-def over_sequences(moments: Callable, model: Model, params: Params, batch: Batch, shared: bool) -> PyTree:
-    """Sum what `moments(jacobians, own credit [T, H])` gives over the sequences, or take the batch as one sequence.
+def predicts(est: Estimator) -> Critic | None:
+    """The critic of an estimator, where it has one."""
+    return est.critic if isinstance(est, GatedEstimator) else None
+
+
+def without_critic(est: Estimator, asked: str) -> None:
+    if predicts(est) is not None:
+        raise UserError(f"{asked}: no closed form is known for cuts by a renewal law with a critic; got {est}")
+
+
+def over_sequences(
+    moments: Callable, model: Model, params: Params, batch: Batch, shared: bool, critic: Critic | None = None
+) -> PyTree:
+    """Sum what `moments(jacobians, own credit [T, H], foreseen credit [T, H])` gives over the sequences, or take the
+    batch as one sequence.
 
     `jacobians(t)` is (J_t `[H, H]`, F_t `[H, P]`) by the flattened state and the parameters that a step depends on.
     """
     run = trajectory(model, params, batch)
     dynamics = dynamics_of(model, params, run, batch, together=shared)
 
-    def one(before, inputs, own_credit):
+    def one(before, inputs, own_credit, predicted):
         def jacobians(t):
             step = dynamics.at(*jax.tree.map(lambda leaf: leaf[t], (before, inputs)))
             return step.jacobian(), step.direct()
 
-        return moments(jacobians, jax.vmap(lambda leaves: ravel_pytree(leaves)[0])(own_credit))
+        rows = [jax.vmap(lambda tree: ravel_pytree(tree)[0])(part) for part in (own_credit, predicted)]
+        return moments(jacobians, *rows)
 
-    parts = run.before, batch.inputs, run.own_credit
+    predicted, more = foreseen(critic, run, batch)
+    parts = run.before, batch.inputs, [jnp.add(*pair) for pair in zip(run.own_credit, more)], predicted
     if shared:
         return one(*parts)
     apart = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), parts)
@@ -160,35 +187,39 @@ def dynamics_of(model: Model, params: Params, run: Trajectory, batch: Batch, *, 
     return Dynamics(model, params, *jax.tree.map(place, (run.before, batch.inputs)), together=together)
 
 
-def independent_variances(law: Independent, jacobians: Callable, own_credit: Array) -> Float[Array, "T"]:
+def independent_variances(
+    law: Independent, jacobians: Callable, own_credit: Array, predicted: Array
+) -> Float[Array, "T"]:
     length, size = own_credit.shape
     law = jax.tree.map(lambda leaf: leaf.astype(own_credit.dtype), law)
 
     def forward(s_bar, t):
         jacobian, direct = jacobians(t)
-        crossed = jacobian @ s_bar
-        return direct + law.mean[t] * crossed, (jacobian, crossed @ crossed.T)
+        return direct + law.mean[t] * (jacobian @ s_bar), (jacobian, s_bar @ s_bar.T)
 
     direct = jax.eval_shape(lambda: jacobians(0)[1])
     _, (jacobian, q) = lax.scan(forward, jnp.zeros(direct.shape, direct.dtype), jnp.arange(length))
 
     def backward(later, t):
-        """(E δ, E δδᵀ) of the step after t, as credit on h_t through that step, to those of t."""
+        """The first two moments of the credit that step t + 1 passes back to h_t, to those of step t."""
         mu, second = later
-        e = own_credit[t]
-        mean = e + mu[0]
-        moment = jnp.outer(e, e) + jnp.outer(e, mu[0]) + jnp.outer(mu[0], e) + second
-        share = law.variance[t] * jnp.sum(q[t] * moment)
-        through = jacobian[t].T @ mean
-        passed = (law.mean[t] ** 2 + law.variance[t]) * (jacobian[t].T @ moment @ jacobian[t])
-        return ((law.mean[t] * through)[None], passed), share
+        e, s = own_credit[t], predicted[t]
+        moment = jnp.outer(e, e) + jnp.outer(e, mu[0]) + jnp.outer(mu[0], e) + second  # of δ_t
+        pulled = jacobian[t].T @ (e + mu[0])
+        unforeseen = pulled - s
+        spread = jacobian[t].T @ moment @ jacobian[t] - jnp.outer(pulled, pulled) + jnp.outer(unforeseen, unforeseen)
+        mean = s + law.mean[t] * unforeseen
+        varied = (law.mean[t] ** 2 + law.variance[t]) * spread - law.mean[t] ** 2 * jnp.outer(unforeseen, unforeseen)
+        return (mean[None], jnp.outer(mean, mean) + varied), law.variance[t] * jnp.sum(q[t] * spread)
 
     start = jnp.zeros((1, size), own_credit.dtype), jnp.zeros((size, size), own_credit.dtype)
     _, shares = lax.scan(backward, start, jnp.arange(length), reverse=True)
     return shares
 
 
-def renewal_moments(law: Renewal, jacobians: Callable, own_credit: Array) -> tuple[Float[Array, "P"], Float[Array, ""]]:
+def renewal_moments(
+    law: Renewal, jacobians: Callable, own_credit: Array, predicted: Array
+) -> tuple[Float[Array, "P"], Float[Array, ""]]:
     """(mean, total variance) of Σ_t F_tᵀ δ_t when segments are cut by a renewal law.
 
     For a segment that starts at step i, `pieces` walks j = i+1..T (0-based, T the end) and gives what the losses

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 from tbptt_jax.analysis.cost import count
 from tbptt_jax.analysis.spectrum import lag_spectrum
 from tbptt_jax.benchmarks.timing import alternate, matrix_rate
-from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.estimators.randomized import Randomized
 from tbptt_jax.gradients.cuts.definition import scan_by_definition
-from tbptt_jax.models import Batch, Model, Params, rnn
+from tbptt_jax.models import Batch, Model, Params
+from tbptt_jax.networks import rnn
+from tbptt_jax.pytree import Real
 
 LENGTH, SYMBOLS = 128, 28
 

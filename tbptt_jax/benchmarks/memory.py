@@ -18,7 +18,8 @@ from tbptt_jax.benchmarks.timing import folder_of
 from tbptt_jax.estimators import make_estimator
 from tbptt_jax.estimators.base import gradient
 from tbptt_jax.files import write_atomically
-from tbptt_jax.models import Batch, rnn
+from tbptt_jax.models import Batch
+from tbptt_jax.networks import rnn
 from tbptt_jax.plots.style import panels, save, style_of
 
 LENGTHS = [128, 512, 2048]

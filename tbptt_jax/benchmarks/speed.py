@@ -24,7 +24,8 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import gradient
 from tbptt_jax.estimators.segment import Segment
 from tbptt_jax.files import write_atomically
-from tbptt_jax.models import RNN, Batch, Params, rnn
+from tbptt_jax.models import Batch, Params
+from tbptt_jax.networks import RNN, rnn
 from tbptt_jax.plots.style import panels, save
 
 LENGTH, TAU, SYMBOLS = 256, 16, 28

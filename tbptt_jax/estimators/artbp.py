@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from tbptt_jax.estimators.base import GatedEstimator, Pace
 from tbptt_jax.estimators.laws import Renewal
-from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.pytree import Real
 
 
 @dataclass(frozen=True)

@@ -7,30 +7,26 @@ constants of the program.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.critics.base import Critic, Frozen
+from tbptt_jax.critics.by_name import make_critic
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Fixed, Law
-from tbptt_jax.estimators.pytree import Whole, register
+from tbptt_jax.estimators.predicted import Estimate, Fitted, flat, with_critic
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
 from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.models import Batch, Model, Params, chunk_loss, chunk_loss_step_by_step, sequence_shape, takes_resets
 from tbptt_jax.named import Named
+from tbptt_jax.pytree import Whole, register
 
 Carry = PyTree
-
-
-class Estimate(NamedTuple):
-    """The loss of a chunk and an estimate of its gradient, shaped as the parameters."""
-
-    loss: Float[Array, ""]
-    grads: PyTree
 
 
 class Pace(NamedTuple):
@@ -134,28 +130,82 @@ def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: B
     return Estimate(loss, grads), after
 
 
+class Promise:
+    """What the mean of gated estimates is: what the class says, but for a critic that stands for later chunks."""
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+
+    def __get__(self, est: Any, kind: Any) -> str:
+        return "never" if est is not None and est.critic is not None and est.critic.beyond else self.said
+
+
+class HasCritic:
+    """Whether a gated estimator has a critic, and so learns."""
+
+    def __get__(self, est: Any, kind: Any) -> bool:
+        return est is not None and est.critic is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class GatedEstimator(Truncation):
     """A truncation that scales the credit between steps: δ_t = e_t + gate_{t+1} J_{t+1}ᵀ δ_{t+1}.
 
     With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
-    are needed: the same estimate for more forward passes (Griewank 1992).
+    are needed: the same estimate for more forward passes (Griewank 1992). With a `critic`, such as `linear()`, credit
+    is predicted where it is cut: δ_t = e_t + s_t + gate_{t+1} (J_{t+1}ᵀ δ_{t+1} − s_t).
     """
 
     states: int | str | None = field(default=None, metadata={"static": True})
+    critic: Critic | None = None
+    learns: ClassVar[bool] = HasCritic()  # type: ignore[assignment]
+    inside: ClassVar[dict] = {"critic": make_critic}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if isinstance(cls.__dict__.get("unbiased"), str):
+            cls.unbiased = Promise(cls.unbiased)  # type: ignore[assignment]
 
     @abstractmethod
     def gates(self, key: Array | None, length: int, batch_size: int) -> Float[Array, "T B"]:
         """The factor on the credit that flows from step t into h_{t-1}. The first one matters only to an initial state
         that depends on the parameters; in a chunk that state is data."""
 
+    def checked_gates(self, key: Array | None, length: int, batch_size: int) -> Float[Array, "T B"]:
+        gates = self.gates(key, length, batch_size)
+        if gates.shape != (length, batch_size):
+            raise UserError(f"{self.name}.gates: shape [T, B] = {[length, batch_size]} is needed, got {gates.shape}")
+        return gates
+
     def cut(self, key: Array | None, length: int, batch_size: int | None):
-        gates = self.gates(key, length, batch_size or 1)
-        if gates.shape != (length, batch_size or 1):
-            raise UserError(
-                f"{self.name}.gates: shape [T, B] = {[length, batch_size or 1]} is needed, got {gates.shape}"
-            )
+        gates = self.checked_gates(key, length, batch_size or 1)
         return Gates(gates if batch_size else gates[:, 0], states=kept(self.states, length))
+
+    def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
+        state = super().init(model, params, batch, key)
+        if self.critic is None:
+            return state
+        example = jax.eval_shape(lambda: flat(jax.tree.map(lambda leaf: leaf[None], state)))
+        return Fitted(state, self.critic.init(example.shape[2], example.dtype))
+
+    def restart(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        state = super().init(model, params, batch, key)
+        return state if self.critic is None else carry._replace(state=state)
+
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        if self.critic is None:
+            return super().__call__(model, params, carry, batch, key)
+        if self.states is not None:
+            raise UserError(f"{self.name}: a critic needs all states; leave states out, got states={self.states!r}")
+        shape = sequence_shape(batch)
+        cut = replace(self, critic=None).cut(key, *shape)
+        return with_critic(self.critic, cut, self.checked_gates(key, *shape), model, params, carry, batch)
+
+    def frozen(self, carry: Fitted) -> "GatedEstimator":
+        """The same with its critic as it is in what was carried, for `exact`: it learns no more."""
+        if self.critic is None:
+            raise UserError(f"{self}: there is no critic to freeze")
+        return replace(self, critic=Frozen(critic=self.critic, learned=carry.critic, beyond=self.critic.beyond))
 
     def states_alive(self, length: int):
         return kept(self.states, length) or length

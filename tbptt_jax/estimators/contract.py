@@ -18,8 +18,9 @@ from jaxtyping import PyTree
 
 from tbptt_jax.estimators.base import Estimator, GatedEstimator, Truncation, gradient
 from tbptt_jax.estimators.laws import Renewal
-from tbptt_jax.models import Batch, loss, rnn
+from tbptt_jax.models import Batch, loss
 from tbptt_jax.named import Finding
+from tbptt_jax.networks import rnn
 
 FALSE_ALARM = 1e-6
 SAMPLES = 2**15

@@ -6,8 +6,8 @@ from typing import ClassVar
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.perturbation import Perturbation, unperturbed
-from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.models import Batch, Model, Params
+from tbptt_jax.pytree import Real
 
 
 @dataclass(frozen=True)

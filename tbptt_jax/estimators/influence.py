@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.gradients.influence.dynamics import Dynamics, Step
-from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 

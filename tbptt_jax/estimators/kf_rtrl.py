@@ -10,10 +10,10 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.cells import SummedLayer
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.influence import InfluenceEstimator
-from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.estimators.uoro import balance
 from tbptt_jax.gradients.influence.dynamics import Dynamics
 from tbptt_jax.gradients.influence.summed import as_parameters, declared_layer, units
+from tbptt_jax.pytree import Real
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class KFRTRL(InfluenceEstimator):
         self.require("epsilon", "a number above 0", lambda epsilon: epsilon > 0)
 
     def start(self, dynamics: Dynamics):
-        cell = summed(dynamics)
+        cell = summed(dynamics, self.name)
         sums, inputs = cell.blocks * cell.hidden, cell.inputs + cell.hidden + cell.bias
         return jnp.zeros(inputs, dynamics.params.dtype), jnp.zeros((dynamics.hidden, sums), dynamics.params.dtype)
 
@@ -44,7 +44,7 @@ class KFRTRL(InfluenceEstimator):
     def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
         u, a = influence
         c1, c2 = noise
-        at = units(summed(dynamics), dynamics, step)
+        at = units(summed(dynamics, self.name), dynamics, step)
         direct = jnp.einsum("sgh,hk->shgk", at.by_sum, jnp.eye(at.by_sum.shape[2], dtype=a.dtype)).reshape(a.shape)
         pushed = jax.vmap(step.push, in_axes=1, out_axes=1)(a)
         p0 = balance(pushed.ravel(), u, self.epsilon)
@@ -53,15 +53,15 @@ class KFRTRL(InfluenceEstimator):
 
     def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
         u, a = influence
-        return as_parameters(summed(dynamics), jnp.outer(e @ a, u))
+        return as_parameters(summed(dynamics, self.name), jnp.outer(e @ a, u))
 
 
-def summed(dynamics: Dynamics) -> SummedLayer:
-    """The layer that the model declares."""
+def summed(dynamics: Dynamics, name: str) -> SummedLayer:
+    """The layer that the model declares, for an estimator of this name that needs one."""
     cell = declared_layer(dynamics)
     if cell is None:
         raise UserError(
-            "kf_rtrl: a model rnn(cell, ...) of one layer is needed whose weights act through one sum: linear, tanh, "
+            f"{name}: a model rnn(cell, ...) of one layer is needed whose weights act through one sum: linear, tanh, "
             f"lstm or a SummedLayer of your own; got {dynamics.model}"
         )
     return cell

@@ -15,12 +15,12 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, cut_estimate
-from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.estimators.randomized import mean_length
 from tbptt_jax.estimators.scheduled import drawn
 from tbptt_jax.gradients.cuts.crossing import crossing_credit
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.pytree import Real
 
 FLOOR = 0.02  # a keep probability is never below it, so that no estimate of a cost can cut a gate for good
 

@@ -9,23 +9,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from tbptt_jax.devices import over_devices
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.models import Batch, Model, Params, chunk_loss
+from tbptt_jax.pytree import Real
 
 
 class Particles(NamedTuple):
     """What a stream of perturbed chunks carries: the unperturbed state, the states of each particle's two halves
-    `[N, B, ...]`, a vector in the space of the parameters for each, and how many chunks ago they started."""
+    `[N, B, ...]`, a vector in the space of the parameters and the noise of now for each, and how many chunks ago each
+    started."""
 
     state: PyTree
     plus: PyTree
     minus: PyTree
     vectors: Float[Array, "N P"]
-    age: Array
+    noise: Float[Array, "N P"]
+    age: Int[Array, "N"]
 
 
 class Perturbation(Estimator):

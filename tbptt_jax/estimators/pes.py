@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.perturbation import Particles, Perturbation, unperturbed
-from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.pytree import Real
 
 
 class Promise:
@@ -26,45 +27,61 @@ class Promise:
 class Persistent(Perturbation):
     """Particles that keep their perturbed states from chunk to chunk: g = (2σ²N)⁻¹ Σ_i vector_i (L⁺ − L⁻).
 
-    After `chunks` chunks, if that is given, they start anew from the unperturbed state: what the parameters did before
-    is left out then, as it is by truncation to that many chunks.
+    A particle's vector is the sum of the different noises that it has had. After `chunks` chunks, if that is given, it
+    starts anew from the unperturbed state: what the parameters did before is left out then, as it is by truncation to
+    that many chunks. `unlocked` particles do so at different times, each at its own place among the chunks.
     """
 
     sigma: Real = 0.01
     particles: int = field(default=8, metadata={"static": True})
     chunks: int | None = field(default=None, metadata={"static": True})
+    unlocked: bool = False
     unbiased: ClassVar[str] = Promise()  # type: ignore[assignment]
 
     def __post_init__(self):
         super().__post_init__()
         if self.chunks is not None:
             self.require_whole("chunks", 1)
+        if self.unlocked and self.chunks is None:
+            raise UserError(f"{self.name}: unlocked particles start anew; say after how many chunks")
 
+    @property
     @abstractmethod
-    def perturbed(self, vectors: Float[Array, "N P"], fresh: Float[Array, "N P"], first: Array) -> tuple[Array, Array]:
-        """The ε of a chunk and the vectors that weigh its differences, from those of the chunk before (0 before the
-        first chunk) and from noise that is drawn anew."""
+    def kept_for(self) -> int | None:
+        """How many chunks a noise serves; None for ever."""
 
     def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
         state = model.initial_state(params, sequence_shape(batch)[1])
         copies, flat = self.copies(state), ravel_pytree(params)[0]
-        return Particles(state, copies, copies, jnp.zeros((self.particles, len(flat)), flat.dtype), jnp.zeros((), int))
+        nothing = jnp.zeros((self.particles, len(flat)), flat.dtype)
+        places = jnp.arange(self.particles) * (self.chunks or 0) // self.particles * self.unlocked
+        return Particles(state, copies, copies, nothing, nothing, places)
 
     def states_alive(self, length: int):
         return 1  # it goes forward only
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
-        state, plus, minus, vectors, age = carry
-        if self.chunks is not None:
-            age = age % self.chunks
-            anew = self.copies(state), self.copies(state), jnp.zeros_like(vectors)
-            plus, minus, vectors = jax.tree.map(
-                lambda new, old: jnp.where(age == 0, new, old), anew, (plus, minus, vectors)
-            )
-        noise, vectors = self.perturbed(vectors, self.draw(key, params), age == 0)
+        state, plus, minus, vectors, noise, age = carry
+        first = age % self.chunks == 0 if self.chunks is not None else jnp.zeros(self.particles, bool)
+        anew = self.copies(state), self.copies(state), jnp.zeros_like(vectors)
+        plus, minus, vectors = jax.tree.map(
+            lambda new, old: jnp.where(as_rows(first, old), new, old), anew, (plus, minus, vectors)
+        )
+        since = age % self.chunks if self.chunks is not None else age
+        drawn = since == 0 if self.kept_for is None else since % self.kept_for == 0
+        if self.unlocked:  # before a particle's place has come round, its first noise is drawn too
+            drawn = drawn | jnp.all(vectors == 0, axis=1)
+        fresh = self.draw(key, params)
+        noise = jnp.where(as_rows(drawn, noise), fresh, noise)
+        vectors = jnp.where(as_rows(drawn, noise), vectors + noise, vectors)
         differences, plus, minus = self.differences(model, params, plus, minus, batch, noise)
         estimate, state = unperturbed(model, params, state, batch, self.gradient(params, vectors, differences))
-        return estimate, Particles(state, plus, minus, vectors, age + 1)
+        return estimate, Particles(state, plus, minus, vectors, noise, age + 1)
+
+
+def as_rows(flags: Array, leaf: Array) -> Array:
+    """Flags of particles, shaped so that they choose among the rows of a leaf."""
+    return flags.reshape(-1, *[1] * (leaf.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -77,8 +94,9 @@ class PES(Persistent):
 
     reference: ClassVar[str] = "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies"
 
-    def perturbed(self, vectors: Array, fresh: Array, first: Array):
-        return fresh, vectors + fresh
+    @property
+    def kept_for(self):
+        return 1
 
 
 @dataclass(frozen=True)
@@ -91,6 +109,25 @@ class NRES(Persistent):
 
     reference: ClassVar[str] = "Li et al. 2023, Noise-reuse in online evolution strategies"
 
-    def perturbed(self, vectors: Array, fresh: Array, first: Array):
-        noise = jnp.where(first, fresh, vectors)
-        return noise, noise
+    @property
+    def kept_for(self):
+        return None
+
+
+@dataclass(frozen=True)
+class GPES(Persistent):
+    """Generalised persistent evolution strategies: ε is drawn anew every `reuse` chunks.
+
+    `gpes(reuse=1)` is `pes`, and one that is never drawn anew is `nres`.
+    """
+
+    reuse: int = field(default=4, metadata={"static": True})
+    reference: ClassVar[str] = "Li et al. 2023, Noise-reuse in online evolution strategies"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.require_whole("reuse", 1)
+
+    @property
+    def kept_for(self):
+        return self.reuse

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from tbptt_jax.estimators.base import GatedEstimator
 from tbptt_jax.estimators.laws import Independent
-from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.pytree import Real
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.influence import InfluenceEstimator
 from tbptt_jax.gradients.influence.dynamics import Dynamics
+from tbptt_jax.gradients.influence.sparse import exact
 
 
 @dataclass(frozen=True)
@@ -15,17 +16,26 @@ class RTRL(InfluenceEstimator):
     """Carry the whole influence forward: M_t = F_t + J_t M_{t−1}.
 
     Within a chunk it is full backpropagation; in a stream its gradient crosses from chunk to chunk, exactly as long as
-    the parameters are held. It holds H × P numbers a sequence.
+    the parameters are held. It holds H × P numbers a sequence; P times as many as the units that a parameter ever
+    reaches where these are few, as in the diagonal recurrences `lru`, `elstm` and `mingru`, which the structure of the
+    model's step says by itself.
     """
 
     unbiased: ClassVar[str] = "stream"
     reference: ClassVar[str] = "Williams & Zipser 1989, A learning algorithm for continually running recurrent networks"
 
     def start(self, dynamics: Dynamics):
+        form = exact(dynamics)
+        if form is not None:
+            return form.nothing()
         return jnp.zeros((dynamics.hidden, dynamics.weights), dynamics.params.dtype)
 
     def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
+        form = exact(dynamics)
+        if form is not None:
+            return form.direct(step) + form.carried(step, influence)
         return step.direct() + step.jacobian() @ influence
 
     def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
-        return e @ influence
+        form = exact(dynamics)
+        return e @ influence if form is None else form.credit(influence, e)

@@ -12,9 +12,9 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import GatedEstimator, Pace
 from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.laws import Fixed, Patterns
-from tbptt_jax.estimators.pytree import Whole
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.pytree import Whole
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ class Segment(GatedEstimator):
         return min(int(self.tau), length) if self.in_order else super().states_alive(length)
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        if self.in_order and self.critic is not None:
+            raise UserError("segment: a critic needs the segments side by side; leave in_order out")
         if not self.in_order:
             return super().__call__(model, params, carry, batch, key)
         length, _ = sequence_shape(batch)

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.influence import InfluenceEstimator
-from tbptt_jax.estimators.pytree import Real
+from tbptt_jax.estimators.kf_rtrl import summed
 from tbptt_jax.gradients.influence.dynamics import Dynamics
-from tbptt_jax.gradients.influence.sparse import kept
+from tbptt_jax.gradients.influence.sparse import ByUnits, kept
+from tbptt_jax.pytree import Real
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,27 @@ class RFLO(InfluenceEstimator):
 
     def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
         return kept(dynamics, 1).credit(influence, e)
+
+
+@dataclass(frozen=True)
+class EProp(InfluenceEstimator):
+    """Carry the influence by what a unit keeps of itself, without its recurrent weights: M_t = F_t + D_t M_{t−1}.
+
+    D_t is the derivative of a unit's new state by its old one with the weighted sums held: the forget gate of an LSTM,
+    nothing for tanh units, where it is `rflo(leak=0)`. `snap()` lets each unit's own recurrent weight count too. For
+    linear, tanh and LSTM cells, and any `SummedLayer` of one layer.
+    """
+
+    name: ClassVar[str] = "eprop"
+    unbiased: ClassVar[str] = "never"
+    reference: ClassVar[str] = "Bellec et al. 2020, A solution to the learning dilemma for recurrent spiking networks"
+
+    def start(self, dynamics: Dynamics):
+        return ByUnits(dynamics, summed(dynamics, self.name)).nothing()
+
+    def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
+        form = ByUnits(dynamics, summed(dynamics, self.name))
+        return form.direct(step) + form.remembered(step, influence)
+
+    def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
+        return ByUnits(dynamics, summed(dynamics, self.name)).credit(influence, e)

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Truncation
-from tbptt_jax.estimators.pytree import Real
 from tbptt_jax.gradients.cuts.kinds import Lags
+from tbptt_jax.pytree import Real
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tbptt_jax.estimators.base import WindowedEstimator
-from tbptt_jax.estimators.pytree import Whole
+from tbptt_jax.pytree import Whole
 
 
 @dataclass(frozen=True)

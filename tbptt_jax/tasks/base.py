@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from tbptt_jax.models import Batch, Model, rnn
+from tbptt_jax.models import Batch, Model
 from tbptt_jax.named import Named
+from tbptt_jax.networks import rnn
 
 Source = PyTree
 HELD_OUT_BATCHES = 32

@@ -263,7 +263,8 @@ def mean_over_signs(kind, name, length, chunks):
     est = kind()
     hidden = 2 * HIDDEN if name == "lstm" else HIDDEN
     each = hidden if kind is GivenUORO else 2
-    signs = jnp.asarray(list(product((-1.0, 1.0), repeat=each * length))).reshape(-1, length, 1, each)
+    shape = (1, each) if kind is GivenUORO else (each,)  # of one product
+    signs = jnp.asarray(list(product((-1.0, 1.0), repeat=each * length))).reshape(-1, length, 1, *shape)
 
     @jax.jit
     def mean(params):
@@ -359,6 +360,6 @@ def test_the_signs_are_drawn_anew_for_every_step_and_sequence():
     est = tb.UORO()
     dynamics = est.dynamics(model, params, model.initial_state(params, BATCH), batch.inputs[0])
     signs = np.asarray(est.noise(jax.random.key(0), (40, 5), dynamics))
-    assert signs.shape == (40, 5, HIDDEN) and set(signs.ravel()) == {-1.0, 1.0}
+    assert signs.shape == (40, 5, 1, HIDDEN) and set(signs.ravel()) == {-1.0, 1.0}
     assert len({tuple(row) for row in signs.reshape(40, -1)}) == 40
     assert dynamics.weights == HIDDEN * (INPUTS + HIDDEN + 1)

@@ -8,8 +8,8 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax import experiments
-from tbptt_jax.experiments.averaging.measure import SEQUENCES, losses_apart
 from tbptt_jax.lab.grid import Choices
+from tbptt_jax.lab.protocol import SEQUENCES, losses_apart
 from tbptt_jax.running.command import Running, run_command
 
 MINE = '''

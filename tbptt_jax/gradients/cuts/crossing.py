@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Gates
-from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape
 
 

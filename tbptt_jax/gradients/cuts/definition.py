@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.gradients.cuts.gate import scale
-from tbptt_jax.gradients.leaves import is_float
+from tbptt_jax.leaves import is_float
 
 
 def scan_by_definition(

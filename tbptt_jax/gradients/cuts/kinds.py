@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -234,6 +234,9 @@ Cut = Gates | Blocks | Lags
 
 class Truncates(ABC):
     """Whatever can say how the backward pass of a sequence is cut: what `scan` takes as its `truncation`."""
+
+    learns: ClassVar[bool] = False
+    """Whether more than a cut is needed, which is learned from chunk to chunk; `scan` refuses it."""
 
     @abstractmethod
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from tbptt_jax.gradients.leaves import floats, with_floats
+from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Batch, Model, Params, State, loss_of_states, sequence_shape, unroll
 
 

@@ -12,8 +12,8 @@ from jaxtyping import PyTree
 
 from tbptt_jax.gradients.cuts.kinds import Gates, zeros_like
 from tbptt_jax.gradients.cuts.linearize import Flow, Linearized, Pushes, RunAgain, filled
-from tbptt_jax.gradients.leaves import floats, is_float, with_floats
 from tbptt_jax.jax_internals import transposes_side_by_side
+from tbptt_jax.leaves import floats, is_float, with_floats
 
 STRETCH = 32
 

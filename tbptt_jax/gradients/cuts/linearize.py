@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.jax_internals import (
     ClosedJaxpr,
     dce_jaxpr,
@@ -22,6 +21,7 @@ from tbptt_jax.jax_internals import (
     only,
     without_prints,
 )
+from tbptt_jax.leaves import floats, with_floats
 
 
 class Flow(NamedTuple):

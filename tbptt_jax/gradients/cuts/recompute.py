@@ -19,7 +19,7 @@ from tbptt_jax.gradients.cuts.kinds import Gates, zeros_like
 from tbptt_jax.gradients.cuts.linear_map import CutMap
 from tbptt_jax.gradients.cuts.linearize import filled
 from tbptt_jax.gradients.cuts.schedule import Schedule
-from tbptt_jax.gradients.leaves import floats
+from tbptt_jax.leaves import floats
 
 
 def scan_in_blocks(step: Callable, init: PyTree, xs: PyTree, plan: Schedule) -> tuple[PyTree, PyTree, PyTree]:

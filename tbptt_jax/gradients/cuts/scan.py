@@ -13,7 +13,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Truncates
 from tbptt_jax.gradients.cuts.schedule import kept
-from tbptt_jax.gradients.leaves import floats, is_float
+from tbptt_jax.leaves import floats, is_float
 
 
 def scan(
@@ -88,6 +88,11 @@ def truncation_cut(truncation: Any, key: Array | None, steps: int, state: PyTree
         raise UserError(
             "truncation: an estimator that cuts, such as Segment(16), Window(8), Randomized(0.9) or ARTBP(16), is "
             f"needed, got {truncation}"
+        )
+    if truncation.learns:
+        raise UserError(
+            f"truncation: {truncation} learns from chunk to chunk, which a loop cannot; call the estimator, or leave "
+            "its critic out"
         )
     if batch_axis is None:
         return truncation.cut(key, steps, None)

@@ -12,8 +12,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.gradients.leaves import floats, with_floats
 from tbptt_jax.jax_internals import depends_on
+from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Model, Params
 
 DRAWS = 32  # points at which the structure of a step is looked at

@@ -31,8 +31,21 @@ class Kept(ABC):
         """J_t M, where it is kept."""
 
     @abstractmethod
+    def leaked(self, influence: Array, leaks: Float[Array, "H"]) -> Array:
+        """M with its rows scaled."""
+
+    @abstractmethod
     def credit(self, influence: Array, e: Float[Array, "H"]) -> Float[Array, "P"]:
         """e M."""
+
+
+def exact(dynamics: Dynamics) -> "ByEntries | None":
+    """The form that holds the whole influence, where parameters reach but few units at any time, as in diagonal
+    recurrences; None where most reach most."""
+    if declared_layer(dynamics) is not None:  # its recurrent weights lead from every unit to every other
+        return None
+    form = ByEntries(dynamics, dynamics.hidden)
+    return form if 2 * form.units.shape[1] <= dynamics.hidden else None
 
 
 def kept(dynamics: Dynamics, n: int) -> Kept:
@@ -59,8 +72,17 @@ class ByUnits(Kept):
         return at.by_sum[..., None] * at.inputs
 
     def carried(self, step: Any, influence: PyTree):
-        carried = jnp.einsum("srh,rghi->sghi", units(self.cell, self.dynamics, step).by_own_state, influence)
-        return jnp.where(self.reached, carried, 0)
+        return self.led(units(self.cell, self.dynamics, step).by_own_state, influence)
+
+    def remembered(self, step: Any, influence: PyTree):
+        """J_t M, the recurrent weights left out."""
+        return self.led(units(self.cell, self.dynamics, step).by_memory, influence)
+
+    def led(self, own: Array, influence: Array) -> Array:
+        return jnp.where(self.reached, jnp.einsum("srh,rghi->sghi", own, influence), 0)
+
+    def leaked(self, influence: Array, leaks: Array):
+        return leaks.reshape(len(influence), 1, -1, 1) * influence
 
     def credit(self, influence: PyTree, e: Array):
         weighed = jnp.einsum("sh,sghi->ghi", e.reshape(-1, self.cell.hidden), influence)
@@ -70,7 +92,8 @@ class ByUnits(Kept):
 class ByEntries(Kept):
     """`[P, K]`: up to K units for each parameter, read off the structure of the step; and how F is found there.
 
-    Units of one colour have no parameter in common, so that one pull with ones at all of them gives F at each of them.
+    Units of one colour have no parameter in common, so that one pull with ones at all of them gives F at each of them;
+    columns of J of one colour have no row in common, so that one push does.
     """
 
     units: np.ndarray
@@ -80,7 +103,9 @@ class ByEntries(Kept):
     acted_on: np.ndarray
     """`[P, K]`, where F is not zero."""
     colours: np.ndarray
-    """`[H]`."""
+    """`[H]`, of the rows of F."""
+    columns: np.ndarray
+    """`[H]`, colours of the columns of J."""
 
     def __init__(self, dynamics: Dynamics, n: int):
         self.dtype = dynamics.params.dtype
@@ -94,6 +119,8 @@ class ByEntries(Kept):
         self.acted_on = np.take_along_axis(direct.T, chosen, axis=1) & self.kept
         self.units = np.where(self.kept, chosen, 0)
         self.colours = coloured(direct.astype(np.float32) @ direct.T > 0)
+        self.columns = coloured(jacobian.T.astype(np.float32) @ jacobian > 0)
+        self.led = jacobian[self.units[:, :, None], self.units[:, None, :]]  # [P, K, K]
 
     def nothing(self):
         return jnp.zeros(self.units.shape, self.dtype)
@@ -105,11 +132,16 @@ class ByEntries(Kept):
         return jnp.where(self.acted_on, found, 0)
 
     def carried(self, step: Any, influence: PyTree):
-        jacobian = step.jacobian()
         if self.kept.all() and self.units.shape[1] == len(self.colours):
-            return influence @ jacobian.T
-        between = jacobian[self.units[:, :, None], self.units[:, None, :]]  # [P, K, K]
-        return jnp.where(self.kept, jnp.einsum("pij,pj->pi", between, influence), 0)
+            return influence @ step.jacobian().T
+        seeds = np.eye(self.columns.max() + 1)[self.columns].T
+        pushed = jax.vmap(step.push)(jnp.asarray(seeds, self.dtype))  # [colours, H]
+        between = pushed[self.columns[self.units][:, None, :], self.units[:, :, None]]
+        carried = jnp.einsum("pij,pj->pi", jnp.where(self.led, between, 0), influence)
+        return jnp.where(self.kept, carried, 0)
+
+    def leaked(self, influence: Array, leaks: Array):
+        return leaks[self.units] * influence
 
     def credit(self, influence: PyTree, e: Array):
         return jnp.sum(influence * e[self.units], axis=1)

@@ -58,6 +58,8 @@ class Units(NamedTuple):
     """∂h_t/∂a_t."""
     by_own_state: Float[Array, "S S H"]
     """∂h_t/∂h_{t−1} of each unit by itself, through the sum too: the diagonal blocks of J_t."""
+    by_memory: Float[Array, "S S H"]
+    """The same with the sums held: what a unit keeps of itself."""
 
 
 def one_unit(
@@ -80,7 +82,7 @@ def units(cell: SummedLayer, dynamics: Dynamics, step: Step) -> Units:
     direct, by_sum = by_both(jnp.stack(old), summed.reshape(cell.blocks, cell.hidden))
     own_weights = jnp.diagonal(weights["W_hh"].reshape(cell.blocks, cell.hidden, cell.hidden), axis1=1, axis2=2)
     seen = jnp.asarray([leaf is h for leaf in old], by_sum.dtype)  # which part of the state the sum sees
-    return Units(inputs, by_sum, direct + jnp.einsum("sgh,gh,r->srh", by_sum, own_weights, seen))
+    return Units(inputs, by_sum, direct + jnp.einsum("sgh,gh,r->srh", by_sum, own_weights, seen), direct)
 
 
 def sums_that_reach(cell: SummedLayer, dynamics: Dynamics) -> np.ndarray:

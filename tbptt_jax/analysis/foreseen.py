@@ -1,0 +1,40 @@
+"""What a critic, as it is, predicts along a sequence."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+
+from tbptt_jax.critics.base import Critic
+from tbptt_jax.estimators.predicted import flat
+from tbptt_jax.gradients.cuts.lags import Trajectory
+from tbptt_jax.models import Batch, sequence_shape
+
+
+def predictor(critic: Critic, state: PyTree) -> Callable[[Array], Array]:
+    """What a critic predicts as it is at first, which of a frozen one is what it has learned."""
+    example = jax.eval_shape(lambda: flat(jax.tree.map(lambda leaf: leaf[None], state)))
+    return partial(critic.predict, critic.init(example.shape[2], example.dtype))
+
+
+def foreseen(critic: Critic | None, run: Trajectory, batch: Batch) -> tuple[list, list]:
+    """As leaves `[T, B, ...]` of the state: s_{t−1}, what a critic predicts that each step passes back, and what it
+    adds to own credit, at the end only; 0 without one. The first of s counts for nothing."""
+    nothing = [jnp.zeros_like(leaf) for leaf in run.own_credit]
+    if critic is None:
+        return nothing, nothing
+    predict = predictor(critic, jax.tree.map(lambda leaf: leaf[0], run.before))
+    total = jnp.sum(jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights)
+    unit = jnp.where(total == 0, 1, total)
+
+    def credit(states: PyTree) -> list:
+        rows = flat(states)
+        ends = np.cumsum([leaf[0, 0].size for leaf in run.own_credit])[:-1]
+        parts = jnp.split(predict(rows.reshape(-1, rows.shape[2])).reshape(rows.shape) / unit, ends, axis=2)
+        return [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(parts, run.own_credit)]
+
+    beyond = [zero.at[-1].add(last[-1]) for zero, last in zip(nothing, credit(run.after))] if critic.beyond else nothing
+    return credit(run.before), beyond

@@ -1,0 +1,124 @@
+"""Cells whose recurrence is diagonal: a unit's new state depends on its own old one, and on the input of the step.
+
+A parameter never reaches more than one unit, so that the exact influence of one layer holds as many numbers as there
+are parameters: `rtrl()` finds that out by itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from tbptt_jax.cells import Cell
+from tbptt_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class DiagonalCell(Cell):
+    """What they share: sizes, and weights `[H, D]` drawn with variance 1 / D."""
+
+    inputs: int
+    hidden: int
+    name: ClassVar[str]
+
+    def drawn(self, key: Array, rows: int) -> Array:
+        return jax.random.normal(key, (rows, self.inputs)) / self.inputs**0.5
+
+    def output(self, state: PyTree):
+        return state
+
+
+@dataclass(frozen=True)
+class LRU(DiagonalCell):
+    """The linear recurrent unit of Orvieto et al. (2023): H/2 complex units, h_t = λ ⊙ h_{t−1} + γ ⊙ (B x_t).
+
+    λ = exp(−exp(ν) + iθ) starts in the ring of radii .9 to .999; γ, which starts as √(1 − |λ|²), is learned. The
+    readout sees real and imaginary parts.
+    """
+
+    name: ClassVar[str] = "lru"
+
+    def __post_init__(self):
+        if self.hidden % 2:
+            raise UserError(f"hidden: an even number is needed by lru, half of it complex units, got {self.hidden}")
+
+    def init(self, key: Array):
+        radius_key, angle_key, input_key = jax.random.split(key, 3)
+        units = self.hidden // 2
+        radius = jnp.sqrt(jax.random.uniform(radius_key, (units,), minval=0.9**2, maxval=0.999**2))
+        theta = jax.random.uniform(angle_key, (units,), maxval=jnp.pi / 10)
+        gamma = jnp.sqrt(1 - radius**2)
+        return {
+            "nu": jnp.log(-jnp.log(radius)),
+            "theta": theta,
+            "gamma": gamma,
+            "W_hx": self.drawn(input_key, self.hidden) / 2**0.5,
+        }
+
+    def initial_state(self, params: Any, batch_size: int):
+        return (jnp.zeros((batch_size, self.hidden // 2), params["nu"].dtype),) * 2
+
+    def step(self, params: Any, state: PyTree, x: Array):
+        real, imaginary = state
+        size = jnp.exp(-jnp.exp(params["nu"]))
+        a, b = size * jnp.cos(params["theta"]), size * jnp.sin(params["theta"])
+        u, v = jnp.split(x @ params["W_hx"].T, 2, axis=-1)
+        gamma = params["gamma"]
+        return a * real - b * imaginary + gamma * u, b * real + a * imaginary + gamma * v
+
+    def output(self, state: PyTree):
+        return jnp.concatenate(state, axis=-1)
+
+
+@dataclass(frozen=True)
+class ELSTM(DiagonalCell):
+    """An LSTM with element-wise recurrence (Irie et al. 2024): f, z by W x + w ⊙ c_{t−1}; c_t = f ⊙ c_{t−1} +
+    (1 − f) ⊙ tanh(z); h_t = σ(W x + w ⊙ c_t) ⊙ c_t, the output, which no step reads."""
+
+    name: ClassVar[str] = "elstm"
+
+    def init(self, key: Array):
+        input_key, own_key = jax.random.split(key)
+        return {
+            "W_hx": self.drawn(input_key, 3 * self.hidden),
+            "w_c": jax.random.normal(own_key, (3, self.hidden)) / 3,
+            "b_h": jnp.zeros(3 * self.hidden),
+        }
+
+    def initial_state(self, params: Any, batch_size: int):
+        return (jnp.zeros((batch_size, self.hidden), params["W_hx"].dtype),) * 2
+
+    def step(self, params: Any, state: PyTree, x: Array):
+        _, c = state
+        forget, new, out = jnp.split(x @ params["W_hx"].T + params["b_h"], 3, axis=-1)
+        of_forget, of_new, of_out = params["w_c"]
+        kept = jax.nn.sigmoid(forget + of_forget * c)
+        c = kept * c + (1 - kept) * jnp.tanh(new + of_new * c)
+        return jax.nn.sigmoid(out + of_out * c) * c, c
+
+    def output(self, state: PyTree):
+        return state[0]
+
+
+@dataclass(frozen=True)
+class MinGRU(DiagonalCell):
+    """The minimal GRU of Feng et al. (2024): h_t = (1 − z) ⊙ h_{t−1} + z ⊙ W x, z = σ(W x): nothing but the input is
+    asked what to keep."""
+
+    name: ClassVar[str] = "mingru"
+
+    def init(self, key: Array):
+        return {"W_hx": self.drawn(key, 2 * self.hidden), "b_h": jnp.zeros(2 * self.hidden)}
+
+    def initial_state(self, params: Any, batch_size: int):
+        return jnp.zeros((batch_size, self.hidden), params["W_hx"].dtype)
+
+    def step(self, params: Any, state: PyTree, x: Array):
+        update, new = jnp.split(x @ params["W_hx"].T + params["b_h"], 2, axis=-1)
+        update = jax.nn.sigmoid(update)
+        return (1 - update) * state + update * new
+
+
+DIAGONAL_CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LRU, ELSTM, MinGRU)}

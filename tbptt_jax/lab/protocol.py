@@ -1,0 +1,75 @@
+"""How experiments train, so that a referee has nothing to say: what is chosen by one set of sequences is reported on
+another; rates are a grid that all estimators share; segments are laid at random."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.estimators.segment import Segment
+from tbptt_jax.models import Model, loss
+from tbptt_jax.tasks.base import Task
+from tbptt_jax.training.loop import History
+
+SEQUENCES = 256
+"""Of a task that draws them, in each of the two sets."""
+
+
+def clipped_adam(rate: Any) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+
+
+def laid_at_random(est: Estimator) -> Estimator:
+    """Segments have random offsets: from a fixed one on, what a loss sees depends on where it stands."""
+    return replace(est, offset="random") if isinstance(est, Segment) and est.offset == 0 else est
+
+
+def losses_apart(model: Model, task: Task) -> Callable[[Any], dict[str, Array]]:
+    """Of parameters, the losses by which something may be chosen, and those that are reported: of two halves of the
+    sequences that are held out. It is what a training watches."""
+    if "batch_size" in {field.name for field in fields(task)}:  # type: ignore[arg-type]
+        batch_size = max(1, SEQUENCES // 16)  # a held-out set has as many sequences as 32 batches
+        task = replace(task, batch_size=batch_size)  # type: ignore[type-var]
+    held_out = task.held_out(jax.random.key(2**31 - 1))
+    half = held_out.targets.shape[1] // 2
+
+    def losses(params: Any) -> dict[str, Array]:
+        parts: dict[str, Any] = {"selection": slice(None, half), "report": slice(half, None)}
+        return {
+            name: loss(model, params, jax.tree.map(lambda leaf, part=part: leaf[:, part], held_out))
+            for name, part in parts.items()
+        }
+
+    return losses
+
+
+def chosen_and_reported(history: History, rates: Sequence[float]) -> list[dict[str, Any]]:
+    """A row for each learning rate and seed of a history `[rates, seeds, E]` whose training watched `losses_apart`:
+    the losses at the evaluation at which the selection set has the smallest, `report` being the one to compare."""
+    rows = []
+    for i, rate in enumerate(rates):
+        for run in range(history.loss.shape[1]):
+            selection, report = (np.asarray(history.watched[name][i, run]) for name in ("selection", "report"))
+            best = int(np.argmin(selection))
+            rows.append(
+                {
+                    "learning_rate": rate,
+                    "run": run,
+                    "selection": float(selection[best]),
+                    "report": float(report[best]),
+                    "best_at": int(history.step[best]),
+                    "loss": float(history.loss[i, run, -1]),
+                    "diverged_at": int(history.diverged_at[i, run]),
+                    "seconds": float(history.seconds[-1]),
+                    "curve_updates": history.step,
+                    "curve_seen": history.seen[i, run],
+                    "curve_selection": selection,
+                    "curve_report": report,
+                }
+            )
+    return rows
