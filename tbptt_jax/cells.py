@@ -219,7 +219,7 @@ def spectral_radius(matrix: Float[Array, "H H"]) -> Float[Array, ""]:
         like = jax.ShapeDtypeStruct(matrix.shape[:-2], matrix.dtype)
         return jax.pure_callback(on_host, like, matrix, vmap_method="expand_dims")
 
-    def by_lapack(matrix):  # a callback to the host may wait for ever there, for the thread that it stands in the way of
+    def by_lapack(matrix):  # there a callback may wait for ever, for the thread that it stands in the way of
         return jnp.max(jnp.abs(jnp.linalg.eigvals(matrix)), axis=-1)
 
     return jax.lax.platform_dependent(matrix, cpu=by_lapack, default=by_callback)

@@ -90,6 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
     merge = command("merge", merge_records, "take over what other machines measured")
     merge.add_argument("folder", type=Path, nargs="+", help="a results folder of another machine")
     commands.choices["export"].add_argument("--output", type=Path, required=True, metavar="FILE", help=".csv, .parquet")
+    reported = command("report", write_report, "one page of all claims, figures and tables, for a browser")
+    reported.add_argument("--output", type=Path, metavar="FILE", help="default: index.html in the results folder")
     check = command("check", check_value, "contract and unbiasedness tests on an estimator, or those on a task")
     check.add_argument("value", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
     bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
@@ -98,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
     command("info", show_info, "versions, devices, where results and data live")
     for name in ("list", "status", "claims"):
         commands.choices[name].add_argument("--json", action="store_true", help="for programs")
-    for name in ("run", "status", "plot", "claims", "export", "verify", "merge", "info", "bench"):
+    for name in ("run", "status", "plot", "claims", "export", "verify", "merge", "info", "bench", "report"):
         commands.choices[name].add_argument(
             "--results", type=Path, default=Path("results"), metavar="DIR", help="default: results/"
         )
@@ -153,6 +155,16 @@ def compare_results(given: argparse.Namespace) -> int:
     from tbptt_jax.comparing import compare_command
 
     return compare_command(given.first, given.second)
+
+
+def write_report(given: argparse.Namespace) -> int:
+    from tbptt_jax.files import write_atomically
+    from tbptt_jax.report.page import report
+
+    output = given.output or given.results / "index.html"
+    write_atomically(output, report(given.results).encode())
+    print(f"report: {output}")
+    return 0
 
 
 def check_value(given: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ EXPERIMENTS = Path(experiments.__file__).parent
 FLOORS = [  # from the top down; a module may import from its own floor and from those below
     ["cli"],
     ["api"],
-    ["results", "running", "commands", "benchmarks", "catalogue", "comparing", "starting"],
+    ["results", "report", "running", "commands", "benchmarks", "catalogue", "comparing", "starting"],
     ["experiments"],
     ["plots"],
     ["lab"],

@@ -67,12 +67,23 @@ def gradient_and_fit(truncation: Any, starts: Any, observed: Any, steps: Any):
 
 
 def measure(config: Config, key: Array):
-    steps = config["steps"]
-    starts, observed, response = setting(steps, config.seed)
-    gradient, path = map(np.asarray, gradient_and_fit(tb.Segment(config["tau"]), starts, observed, steps))
+    return [{"replica": i} | one_fit(config["tau"], config["steps"], config.seed + i) for i in range(config["seeds"])]
+
+
+def one_fit(tau: int, steps: int, seed: int) -> dict[str, Any]:
+    starts, observed, response = setting(steps, seed)
+    gradient, path = map(np.asarray, gradient_and_fit(tb.Segment(tau), starts, observed, steps))
     path = np.concatenate([[FIRST_RHO], path])
     gone = ~(np.abs(path - TRUE_RHO) < LEFT)  # NaN too
     left_at = int(gone.argmax()) if gone.any() else -1
     path = np.where(np.maximum.accumulate(gone), np.nan_to_num(path[left_at - 1]) if left_at > 0 else FIRST_RHO, path)
-    row = {"gradient": float(gradient), "response": float(response), "fitted": float(path[-1])}
-    return [row | {"left_at": left_at, "path": path}]
+    ratio = abs(float(gradient) / float(response))
+    return {
+        "gradient": float(gradient),
+        "response": float(response),
+        "ratio": min(ratio, 1e30) if np.isfinite(ratio) else 1e30,
+        "fitted": float(path[-1]),
+        "miss": min(abs(float(path[-1]) - TRUE_RHO), LEFT),
+        "left_at": left_at,
+        "path": path,
+    }

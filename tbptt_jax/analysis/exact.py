@@ -1,6 +1,7 @@
 """Everything that needs no sampling: the public names of `tb.exact`."""
 
 from tbptt_jax.analysis.break_even import BreakEven, break_even, by_sequence, level
+from tbptt_jax.analysis.evolution import Evolution, evolution
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
 from tbptt_jax.analysis.moments import expected_gradient, gate_variances, variance
 from tbptt_jax.analysis.of_loss import truncation_bias
@@ -10,12 +11,14 @@ from tbptt_jax.analysis.spectrum import BiasCurve, LagSpectrum, bias_curve, lag_
 __all__ = [
     "BiasCurve",
     "BreakEven",
+    "Evolution",
     "LagSpectrum",
     "bias_curve",
     "break_even",
     "by_sequence",
     "credit_norms",
     "decay_rate",
+    "evolution",
     "expected_gradient",
     "gate_variances",
     "lag_spectrum",
