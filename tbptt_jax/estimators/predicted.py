@@ -37,8 +37,15 @@ class Fitted(NamedTuple):
 class Crossed(NamedTuple):
     """What a backward pass has seen: the states before all steps, and the credit that each step passed back to them."""
 
-    states: Float[Array, "N H"]
-    credits: Float[Array, "N H"]
+    states: Float[Array, "T B H"]
+    credits: Float[Array, "T B H"]
+
+    def lessons(self, beyond: bool) -> tuple[Array, Array]:
+        """What a critic learns from: of a chunk's first state only where it stood for this chunk in the one before, for
+        no parameter has led to a state that is given."""
+        first = 0 if beyond else 1
+        states, credits = (part[first:].reshape(-1, part.shape[2]) for part in self)
+        return states, credits
 
 
 def with_critic(
@@ -49,7 +56,10 @@ def with_critic(
     estimate, after, crossed = estimate_across(
         cut, gates, predict, model, params, carry.state, batch, beyond=critic.beyond
     )
-    learned = critic.fit(carry.critic, *crossed)
+    states, credits = crossed.lessons(critic.beyond)
+    if not len(states):  # of a chunk of one step there is nothing to learn
+        return estimate, Fitted(after, carry.critic)
+    learned = critic.fit(carry.critic, states, credits)
     told = jnp.all(jnp.isfinite(crossed.credits))  # what overflowed teaches nothing
     return estimate, Fitted(after, jax.tree.map(lambda new, old: jnp.where(told, new, old), learned, carry.critic))
 
@@ -84,8 +94,7 @@ def estimate_across(
     ((_, (own, final, h)), (grads, passed)) = jax.value_and_grad(loss, (0, 1), has_aux=True)(params, still)
     first = flat(jax.tree.map(lambda leaf: leaf[None], start))
     before, credits = jnp.concatenate([first, h[:-1]]), unit * flat(passed)
-    crossed = Crossed(*(part.reshape(-1, h.shape[2]).astype(h.dtype) for part in (before, credits)))
-    return Estimate(own, grads), final, crossed
+    return Estimate(own, grads), final, Crossed(before, credits.astype(h.dtype))
 
 
 def flat(states: State) -> Float[Array, "T B H"]:

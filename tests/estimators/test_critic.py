@@ -190,6 +190,41 @@ def test_a_synthetic_gradient_learns_the_credit_of_all_that_is_to_come():
     assert np.max(np.abs(est.critic.predict(learned, states) - credit)) < 1e-6
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listening(Constant):
+    """Keeps the sum of the states that it is shown, and how many they were."""
+
+    def init(self, size, dtype):
+        return jnp.zeros((), dtype), jnp.zeros((), int)
+
+    def predict(self, learned, states):
+        return jnp.zeros_like(states)
+
+    def fit(self, learned, states, credits):
+        return jnp.sum(states), jnp.asarray(len(states))
+
+
+@pytest.mark.parametrize("beyond", [False, True])
+def test_it_learns_from_states_that_parameters_have_led_to(beyond):
+    """Of a chunk's first state only where a critic stood for this chunk at the end of the one before."""
+    model, w, batch, _ = steady()
+    est = tb.Segment(2, critic=Listening(beyond=beyond))
+    total, count = est(model, w, est.init(model, w, batch, None), batch, None)[1].critic
+    states = [jnp.ones((2, 3))]
+    for _ in range(4):
+        states.append(states[-1] @ w.T)
+    assert int(count) == (10 if beyond else 8)
+    assert float(total) == pytest.approx(float(jnp.sum(jnp.stack(states[0 if beyond else 1 :]))), abs=1e-12)
+
+
+def test_a_chunk_of_one_step_teaches_nothing():
+    model, w, batch, _ = steady()
+    one = jax.tree.map(lambda leaf: leaf[:1], batch)
+    est = tb.Randomized(0.5, critic=Linear())
+    carry = est.init(model, w, one, None)
+    assert distance(est(model, w, carry, one, jax.random.key(0))[1].critic, carry.critic) == 0
+
+
 def test_least_squares():
     draw = np.random.default_rng(1)
     states, credits = draw.normal(size=(50, 4)), draw.normal(size=(50, 4))
