@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.models import Batch, Model, Stopping, sequence_shape
 from tbptt_jax.tasks.base import Task
@@ -76,6 +77,11 @@ def estimated(
         estimate, carry = est(model, run.params, on_from(fresh, batch), batch, estimate_key)
         return estimate, carry, source, jnp.array(sequence_shape(batch)[0])
 
+    if est.learns:
+        raise UserError(
+            f"estimator: {est} makes an update at each cut of a stream, and a critic never sees there what lies beyond "
+            "a cut; leave it out, or train on episodes"
+        )
     together: Any = replace(est, shared=True)  # type: ignore[type-var]
     steps = first_cut(together.gates(estimate_key, task.length, 1)[:, 0])
     batch, fresh, source = task.chunk(run.source, steps)

@@ -285,11 +285,23 @@ def test_a_fitted_critic_lowers_the_variance_where_the_state_knows_what_is_asked
     assert with_it < 0.1 * without
 
 
-@pytest.mark.parametrize(
-    "est", [tb.Randomized(0.8, critic=Linear()), tb.ARTBP(4.0, critic=Linear()), tb.DNI(4)], ids=str
-)
-def test_training_on_a_stream(est):
+def test_a_critic_is_not_taught_that_nothing_lies_beyond_the_cuts_of_a_stream():
     task = tb.Copy(length=12, batch_size=2, longest=3)
+    with pytest.raises(tb.UserError, match="never sees there what lies beyond"):
+        est = tb.ARTBP(4.0, critic=Linear())
+        tb.train(task.model("tanh", 4), est, task, optax.adam(1e-2), steps=3, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("est", "task"),
+    [
+        (tb.Randomized(0.8, critic=Linear()), tb.Copy(length=12, batch_size=2, longest=3)),
+        (tb.DNI(4), tb.Copy(length=12, batch_size=2, longest=3)),
+        (tb.ARTBP(4.0, critic=Linear()), tb.Recall(distance=5, batch_size=2)),
+    ],
+    ids=str,
+)
+def test_training(est, task):
     history = tb.train(
         task.model("tanh", 4), est, task, optax.adam(1e-2), steps=30, key=jax.random.key(0), evaluations=2, seeds=2
     )
