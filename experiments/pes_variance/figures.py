@@ -12,18 +12,35 @@ def draw(table: pl.DataFrame) -> dict:
 
 
 def variance(table: pl.DataFrame):
+    """Lines: exact, the middle network and all of them; rings: sampled, of one network, with its standard error."""
     kinds = table["stream"].unique(maintain_order=True).to_list()
-    figure, grid = panels(2, len(kinds), width=3.3, height=2.4, sharex=True, sharey="row")
-    for column, kind in enumerate(kinds):
-        for (name,), rows in table.filter(pl.col("stream") == kind).group_by("series", maintain_order=True):
-            rows, style = rows.sort("unroll"), style_of(name)
-            grid[0, column].errorbar(rows["unroll"], rows["variance"], rows["error"], label=name, capsize=2, **style)
-            seen = rows.filter(pl.col("squared_bias") > pl.col("bias_noise"))
-            grid[1, column].plot(seen["unroll"], seen["squared_bias"], label=name, linestyle="none", **style)
-            grid[1, column].plot(rows["unroll"], rows["bias_noise"], color=style["color"], linestyle=":", linewidth=0.8)
-        grid[0, column].set(title=f"{kind} stream", xscale="log", yscale="log")
-        grid[1, column].set(yscale="log", xlabel="steps of an unroll")
-    grid[0, 0].set_ylabel("variance / ‖g‖²")
-    grid[1, 0].set_ylabel("bias² / ‖g‖² (dotted: its noise)")
-    grid[0, 0].legend(fontsize="x-small")
+    figure, (row,) = panels(1, len(kinds), width=3.3, height=2.7, sharex=True, sharey=True)
+    for axes, kind in zip(row, kinds):
+        for (name,), rows in table.filter(pl.col("stream") == kind).group_by("method", maintain_order=True):
+            look = style_of(name) | {"marker": ""}
+            value = pl.col("variance")
+            ends = [value.min().alias("low"), value.median().alias("middle"), value.max().alias("high")]
+            across = rows.group_by("unroll").agg(*ends).sort("unroll")
+            axes.plot(across["unroll"], across["middle"], label=name, **look)
+            axes.fill_between(across["unroll"], across["low"], across["high"], color=look["color"], alpha=0.12, lw=0)
+            seen = rows.filter(pl.col("sampled").is_not_null()).sort("unroll")
+            ring = {"fmt": "o", "markersize": 3.5, "markerfacecolor": "none", "color": look["color"], "elinewidth": 0.8}
+            axes.errorbar(seen["unroll"], seen["sampled"], seen["error"], **ring)
+        axes.set(xscale="log", yscale="log", xlabel="steps of an unroll")
+        axes.set_title(f"{kind} stream", fontsize=9)
+    row[0].set_ylabel("variance / ‖g‖²")
+    row[0].legend(fontsize="x-small")
+    figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     return figure
+
+
+def message(table: pl.DataFrame) -> str:
+    """By how much the variance of PES changes from one long unroll to the shortest ones."""
+    words = []
+    for kind in table["stream"].unique(maintain_order=True):
+        rows = table.filter((pl.col("stream") == kind) & (pl.col("method") == "pes"))
+        if rows.is_empty():
+            continue
+        middle = rows.group_by("unroll").agg(pl.col("variance").median()).sort("unroll")["variance"]
+        words.append(f"× {middle[0] / middle[-1]:.2g} on a {kind} stream")
+    return f"Variance of PES in the shortest unrolls against one long:\n{', '.join(words)}"

@@ -87,7 +87,7 @@ def estimate_across(
         final, states = unroll(Nudged(model), params, start, (batch.inputs, nudges), scan)
         own, h = loss_of_states(model, params, states, batch), flat(states)
         predicted = predict(lax.stop_gradient(h).reshape(-1, h.shape[2])).reshape(h.shape)
-        across = jnp.sum(lax.stop_gradient(missing[..., None] * predicted / unit) * h).astype(own.dtype)
+        across = jnp.sum(missing[..., None] * predicted / unit * h).astype(own.dtype)
         return own + across - lax.stop_gradient(across), (own, final, h)
 
     still = [jnp.zeros((len(gates), *leaf.shape), leaf.dtype) for leaf in floats(start)]

@@ -57,13 +57,25 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     "copy": Choices(
         "smoke", ["updates=4", "hidden=2", "batch_size=2", "length=6", "tau=5"], ["window"], tasks=["copy"], seeds=2
     ),
+    "critics": Choices(
+        "smoke",
+        ["hidden=2", "training=0", "population=32", "chunks=2", "task=copy(length=6, longest=2)"],
+        ["randomized(keep=0.5)", "randomized(keep=0.5,critic=linear())"],
+    ),
+    "critics_in_training": Choices(
+        "smoke",
+        ["updates=4", "hidden=2", "batch=2", "task=agreement(distance=3)"],
+        ["full()", "randomized(keep=0.5,critic=linear())"],
+    ),
     "formal_languages": Choices("smoke", ["symbols=12288", "hidden=2", "tau=2"], ["segment"], seeds=2),
     "influence_balancing": Choices(
         "smoke", ["updates=50", "samples=8", "tau=10", "length=20"], ["window", "rtrl()"], seeds=2
     ),
     "long_dependencies": Choices("smoke", ["updates=12", "hidden=2", "tau=2"], ["full()"]),
-    "lorenz": Choices("smoke", ["tau=10", "steps=50"]),
-    "pes_variance": Choices("smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"]),
+    "lorenz": Choices("smoke", ["tau=10", "steps=50"], seeds=2),
+    "pes_variance": Choices(
+        "smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"], seeds=2
+    ),
     "regularization": Choices(
         "smoke", ["updates=12", "hidden=4", "tau=2", "validation=0.5", "zoneout=0.0"], ["full()"]
     ),
@@ -71,7 +83,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     "truncation_patterns": Choices("smoke", ["samples=256"]),
     "vanishing_gradients": Choices("smoke", ["hidden=4", "cell=linear,tanh", "radius=0.8"]),
 }
-WITHOUT_ESTIMATORS = {"lorenz", "vanishing_gradients"}
+WITHOUT_ESTIMATORS = {"critics", "lorenz", "pes_variance", "vanishing_gradients"}
 READS_TEXT = {"regularization", "time_machine"}
 
 

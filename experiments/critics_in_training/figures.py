@@ -1,0 +1,54 @@
+"""The reported loss against updates at the best rate: a panel a task, a line for each way."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from tbptt_jax.lab.claims import needed
+from tbptt_jax.plots.style import panels, style_of
+
+
+def draw(table: pl.DataFrame) -> dict:
+    return {"losses": lambda: losses(table)}
+
+
+def losses(table: pl.DataFrame) -> Any:
+    table = needed(table, "trainings are needed").with_columns(pl.col("task").str.split("(").list.first())
+    tasks = table["task"].unique(maintain_order=True).to_list()
+    figure, (row,) = panels(1, len(tasks), width=2.5, height=2.6)
+    for axes, task in zip(row, tasks):
+        part = table.filter(pl.col("task") == task)
+        for way in part["way"].unique(maintain_order=True):
+            curves = at_best_rate(part.filter(pl.col("way") == way))
+            updates, values = (np.array(curves[name].to_list()) for name in ("curve_updates", "curve_report"))
+            look = style_of(way.removesuffix(" with a critic")) | {"marker": ""}
+            if way.endswith("critic"):
+                look |= {"linestyle": (0, (4, 1.5))}
+            axes.plot(updates[0], values.mean(0), label=way, **look)
+        axes.set_title(task, fontsize=9)
+        axes.set_xlabel("updates")
+    row[0].set_ylabel("loss on the report set\n(nats a step)", fontsize=8)
+    figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
+    handles, labels = row[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
+    return figure
+
+
+def at_best_rate(rows: pl.DataFrame) -> pl.DataFrame:
+    means = rows.group_by("learning_rate").agg(pl.col("selection").mean()).sort("selection")
+    return rows.filter(pl.col("learning_rate") == means["learning_rate"][0])
+
+
+def message(table: pl.DataFrame) -> str:
+    """The reported losses of randomized truncation without and with a critic."""
+    words = []
+    for task in table["task"].unique(maintain_order=True):
+        pair = []
+        for way in ("randomized", "randomized with a critic"):
+            rows = table.filter((pl.col("task") == task) & (pl.col("way") == way))
+            if not rows.is_empty():
+                pair.append(at_best_rate(rows)["report"].mean())
+        if len(pair) == 2:
+            words.append(f"{task} {pair[0]:.3g} → {pair[1]:.3g}")
+    return "Loss of randomized truncation without → with a critic:\n" + ", ".join(words)
