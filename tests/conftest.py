@@ -9,6 +9,8 @@ import os
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 CACHE = Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ |= {
     "JAX_ENABLE_X64": "1",
@@ -27,3 +29,17 @@ install_import_hook("tbptt_jax", "beartype.beartype")
 gc.set_threshold(
     100_000, 50, 50
 )  # programs that are traced are many small objects, which are searched in vain for cycles
+
+MAPS = Path("/proc/self/maps")
+MANY = 15_000  # of the 65,530 that a process may have; a compiled program takes some
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+    """Let go of compiled programs before there are more than the system lets a process map, which is a crash."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
