@@ -12,12 +12,37 @@ from jaxtyping import Array
 
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.segment import Segment
+from tbptt_jax.lab.config import Config
+from tbptt_jax.lab.measuring import checkpoint
 from tbptt_jax.models import Model, loss
 from tbptt_jax.tasks.base import Task
-from tbptt_jax.training.loop import History
+from tbptt_jax.training.loop import History, train
 
 SEQUENCES = 256
 """Of a task that draws them, in each of the two sets."""
+
+
+RATES = [1e-3, 3e-3, 1e-2]
+EVALUATIONS = 10
+
+
+def trainings(config: Config, task: Task, key: Array) -> list[dict[str, Any]]:
+    """Rows of the trainings of a cell: its cell, hidden, estimator, updates and seeds, at all rates, on a task."""
+    model = task.model(config["cell"], config["hidden"])
+    history = train(
+        model,
+        laid_at_random(config.estimator),
+        task,
+        clipped_adam,
+        steps=config["updates"],
+        key=key,
+        evaluations=EVALUATIONS,
+        seeds=config["seeds"],
+        learning_rates=RATES,
+        watch=losses_apart(model, task),
+        checkpoint=checkpoint("training"),
+    )
+    return chosen_and_reported(history, RATES)
 
 
 def clipped_adam(rate: Any) -> optax.GradientTransformation:
