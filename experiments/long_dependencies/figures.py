@@ -48,7 +48,8 @@ def smallest(table: pl.DataFrame) -> Any:
         axes.set_yticks([*taus, never], [*map(str, taus), "none"])
         axes.minorticks_off()
     axes_row[0].set_ylabel("smallest τ that learns it")
-    axes_row[0].legend(fontsize=7, loc="upper left")
+    handles, labels = axes_row[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
     figure.suptitle(message(rows), fontsize=9.5, x=0.02, ha="left")
     return figure
 
