@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.decompositions import orthogonal
 from tbptt_jax.errors import UserError
 
 
@@ -84,7 +85,7 @@ class Layer(Cell):
     def recurrent_block(self, key: Array):
         shape = (self.hidden, self.hidden)
         if self.orthogonal:
-            return jax.random.orthogonal(key, self.hidden) * (1.0 if self.radius is None else self.radius)
+            return orthogonal(key, self.hidden) * (1.0 if self.radius is None else self.radius)
         block = jax.random.normal(key, shape) / self.hidden**0.5
         return block if self.radius is None else block * (self.radius / spectral_radius(block))
 
@@ -219,7 +220,7 @@ def spectral_radius(matrix: Float[Array, "H H"]) -> Float[Array, ""]:
         like = jax.ShapeDtypeStruct(matrix.shape[:-2], matrix.dtype)
         return jax.pure_callback(on_host, like, matrix, vmap_method="expand_dims")
 
-    def by_lapack(matrix):  # there a callback may wait for ever, for the thread that it stands in the way of
+    def by_lapack(matrix):
         return jnp.max(jnp.abs(jnp.linalg.eigvals(matrix)), axis=-1)
 
     return jax.lax.platform_dependent(matrix, cpu=by_lapack, default=by_callback)

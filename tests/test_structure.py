@@ -31,7 +31,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["models"],
     ["named"],
     ["records"],
-    ["devices", "errors", "files", "jax_internals", "leaves", "pytree", "version"],
+    ["decompositions", "devices", "errors", "files", "jax_internals", "leaves", "pytree", "version"],
 ]
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 PUBLIC_FACE = {"experiments"}  # they use the package as a user does: `import tbptt_jax as tb`

@@ -227,15 +227,18 @@ class WindowedEstimator(Truncation):
 
 def warmed_up(est: Estimator, model: Any, params: Params, batch: Any, key: Array | None, chunks: Whole) -> Carry:
     """What an estimator carries that has seen a batch so many times, each time from its start: one that learns how to
-    estimate has learned from it, and for any other this is what it carries at first."""
+    estimate has learned from it, and for any other this is what it carries at first. `batch` may be a function that
+    draws one by a key: then it has seen so many fresh ones."""
+    draw = batch if callable(batch) else lambda key: batch
     init_key, key = (None, None) if key is None else jax.random.split(key)
-    carry = est.init(model, params, batch, init_key)
+    carry = est.init(model, params, draw(init_key), init_key)
     if not est.learns:
         return carry
 
     def see(i, carry):
-        keys = (None, None) if key is None else jax.random.split(jax.random.fold_in(key, i))
-        return est(model, params, est.restart(model, params, carry, batch, keys[0]), batch, keys[1])[1]
+        keys = (None, None, None) if key is None else jax.random.split(jax.random.fold_in(key, i), 3)
+        seen = draw(keys[2])
+        return est(model, params, est.restart(model, params, carry, seen, keys[0]), seen, keys[1])[1]
 
     return jax.lax.fori_loop(0, chunks, see, carry)
 

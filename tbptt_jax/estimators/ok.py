@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.decompositions import qr
 from tbptt_jax.estimators.influence import InfluenceEstimator
 from tbptt_jax.estimators.kf_rtrl import summed
 from tbptt_jax.gradients.influence.dynamics import Dynamics
@@ -59,8 +60,8 @@ def fewer(
     left: Float[Array, "q m"], right: Float[Array, "q n"], signs: Float[Array, "q"]
 ) -> tuple[Float[Array, "r m"], Float[Array, "r n"]]:
     """q = r + 1 products left_iᵀ right_i as r random ones, of the same sum on average and of least variance."""
-    by_left, small_left = jnp.linalg.qr(left.T)
-    by_right, small_right = jnp.linalg.qr(right.T)
+    by_left, small_left = qr(left.T)
+    by_right, small_right = qr(right.T)
     outer_left, values, outer_right = jnp.linalg.svd(small_left @ small_right.T, full_matrices=False)
     mixed = least_variance(values) * signs[: len(values), None]
     return (by_left @ outer_left @ mixed).T, (by_right @ outer_right.T @ mixed).T

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from tbptt_jax.decompositions import eigh
 from tbptt_jax.estimators.influence import InfluenceEstimator
 from tbptt_jax.gradients.influence.dynamics import Dynamics
 
@@ -47,7 +48,7 @@ class Sketched(InfluenceEstimator):
         carried = jacobian @ influence.sparse
         rest = jnp.where(direct_places, 0, carried) + (jacobian @ influence.left) @ influence.right
         # singular vectors on the side of the units, from the H × H matrix of products
-        squares, vectors = jnp.linalg.eigh(rest @ rest.T)
+        squares, vectors = eigh(rest @ rest.T)
         rank = influence.left.shape[1]
         left = vectors[:, -rank:]
         lost = jnp.sqrt(jnp.maximum(jnp.sum(squares[: len(squares) - rank]), 0))

@@ -1,0 +1,29 @@
+"""Decompositions of matrices, one matrix after the other.
+
+On a CPU, jaxlib 0.10 divides a batch of matrices among the threads that also run the rest of a program, and waits for
+them: of two batches in one program, each may wait for the other for ever. A matrix that comes alone is decomposed where
+it is.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
+from jaxtyping import Array, Float
+
+
+@sequential_vmap
+def qr(matrix: Float[Array, "M N"]):
+    """Orthonormal columns Q and a triangular R, whose product is the matrix."""
+    return tuple(jnp.linalg.qr(matrix))
+
+
+@sequential_vmap
+def eigh(matrix: Float[Array, "N N"]):
+    """Eigenvalues of a symmetric matrix, the smallest first, and their vectors as columns."""
+    return tuple(jnp.linalg.eigh(matrix))
+
+
+def orthogonal(key: Array, size: int) -> Float[Array, "N N"]:
+    """An orthogonal matrix, drawn uniformly, as `jax.random.orthogonal` draws it."""
+    columns, triangle = qr(jax.random.normal(key, (size, size)))
+    return columns * jnp.sign(jnp.diagonal(triangle))
