@@ -17,6 +17,7 @@ from tbptt_jax.models import Model as Model
 from tbptt_jax.models import loss as loss
 from tbptt_jax.networks import model as model
 from tbptt_jax.networks import rnn as rnn
+from tbptt_jax.ngrams import NGrams as NGrams
 from tbptt_jax.plots.bias import plot_bias as plot_bias
 from tbptt_jax.programs.loops import scans as scans
 from tbptt_jax.programs.truncate import truncate as truncate

@@ -27,7 +27,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["critics"],
     ["programs"],
     ["gradients"],
-    ["networks", "cells", "diagonal_cells", "flax_cells", "baseline"],
+    ["networks", "cells", "diagonal_cells", "flax_cells", "baseline", "ngrams"],
     ["models"],
     ["named"],
     ["records"],

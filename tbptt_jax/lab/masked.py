@@ -1,0 +1,108 @@
+"""Regularisers that draw a number for every hidden unit at every step of training: dropout, and zoneout.
+
+The numbers are part of a task's inputs, so that the forward pass and what is run again of it see the same ones.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from tbptt_jax.models import Around, Batch, Model, Params, State
+from tbptt_jax.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Masked(Task):
+    """A task whose inputs are (x, masks `[T, B, H]`): in training `scale` with probability `keep`, else 0; where it is
+    evaluated, the mean of that. A subclass says what a model does with them."""
+
+    task: Task
+    keep: float
+    hidden: int
+    scale: float = 1.0
+
+    @property
+    def streams(self):  # type: ignore[override]
+        return self.task.streams
+
+    @property
+    def length(self):  # type: ignore[override]
+        return self.task.length
+
+    def model(self, cell: Any = "tanh", hidden: int = 0, **options: Any) -> Model:
+        return self.task.model(cell, self.hidden, **options)
+
+    def batch(self, key: Array) -> Batch:
+        return self.noisy(self.task.batch(key), key)
+
+    def held_out(self, key: Array) -> Batch:
+        return self.calm(self.task.held_out(key))
+
+    def start(self, key: Array) -> PyTree:
+        key, task_key = jax.random.split(key)
+        return key, self.task.start(task_key)
+
+    def chunk(self, source: PyTree, steps: Any = None):
+        key, now = jax.random.split(source[0])
+        batch, fresh, task_source = self.task.chunk(source[1], steps)
+        return self.noisy(batch, now), fresh, (key, task_source)
+
+    def noisy(self, batch: Batch, key: Array) -> Batch:
+        kept = jax.random.bernoulli(key, self.keep, (*batch.targets.shape, self.hidden))
+        return batch._replace(inputs=(batch.inputs, self.scale * kept.astype(float)))
+
+    def calm(self, batch: Batch) -> Batch:
+        mean = jnp.full((*batch.targets.shape, self.hidden), self.scale * self.keep)
+        return batch._replace(inputs=(batch.inputs, mean))
+
+    def floors(self) -> dict[str, float]:
+        return self.task.floors()
+
+
+@dataclass(frozen=True)
+class ZoneoutModel(Around):
+    """A model whose state keeps the part of each unit's old value that its inputs (x, kept `[B, H]`) say."""
+
+    def step(self, params: Params, state: State, x: PyTree) -> State:
+        x, kept = x
+        return kept * state + (1 - kept) * self.model.step(params, state, x)
+
+
+class Zoneout(Masked):
+    """Units keep their old value with probability `keep` in training, and by that part on average where it is
+    evaluated (Krueger et al. 2017)."""
+
+    def model(self, cell: Any = "tanh", hidden: int = 0, **options: Any) -> Model:
+        return ZoneoutModel(super().model(cell, **options))
+
+
+@dataclass(frozen=True)
+class DropoutModel(Around):
+    """A model whose readout sees its state times the second part of its inputs (x, m `[B, H]`): the mask of a step is
+    carried beside its state."""
+
+    hidden: int
+
+    def initial_state(self, params: Params, batch_size: int) -> State:
+        return self.model.initial_state(params, batch_size), jnp.ones((batch_size, self.hidden))
+
+    def step(self, params: Params, state: State, x: PyTree) -> State:
+        x, mask = x
+        return self.model.step(params, state[0], x), mask.astype(state[1].dtype)
+
+    def readout(self, params: Params, state: State) -> PyTree:
+        return self.model.readout(params, jax.tree.map(lambda leaf: leaf * state[1], state[0]))
+
+
+class Dropout(Masked):
+    """The readout sees each unit's value divided by `keep` with that probability, else 0 (Zaremba et al. 2014)."""
+
+    @classmethod
+    def of(cls, task: Task, rate: float, hidden: int) -> "Dropout":
+        return cls(task, 1 - rate, hidden, 1 / (1 - rate))
+
+    def model(self, cell: Any = "tanh", hidden: int = 0, **options: Any) -> Model:
+        return DropoutModel(super().model(cell, **options), self.hidden)

@@ -1,0 +1,56 @@
+"""Dropout and zoneout: what a network sees in training and where it is evaluated."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.lab.masked import Dropout, Zoneout
+from tests.problems import distance
+
+TEXT = tb.Copy(length=12, batch_size=3, longest=3)
+
+
+def test_without_dropout_it_is_the_network():
+    task = Dropout.of(TEXT, 0.0, 5)
+    params = task.model("gru").init(jax.random.key(0))
+    masked, plain = task.batch(jax.random.key(1)), TEXT.batch(jax.random.key(1))
+    ours, theirs = task.model("gru"), TEXT.model("gru", 5)
+    gradients = jax.grad(tb.loss, 1)(ours, params, masked), jax.grad(tb.loss, 1)(theirs, params, plain)
+    assert distance(*gradients) < 1e-12
+
+
+def test_dropout_is_seen_by_the_readout_alone_and_has_mean_one():
+    task = Dropout.of(replace(TEXT, batch_size=400), 0.25, 6)
+    model = task.model("tanh")
+    masks = task.batch(jax.random.key(0)).inputs[1]
+    assert set(np.unique(masks)) == {0.0, 1 / 0.75} and abs(masks.mean() - 1) < 0.02  # 28,800 draws: 0.0034 each way
+    params = model.init(jax.random.key(1))
+    state = model.initial_state(params, 2)
+    x = jnp.ones((2, TEXT.inputs))
+    kept, dropped = (model.step(params, state, (x, jnp.full((2, 6), mask))) for mask in (1.0, 0.0))
+    np.testing.assert_array_equal(kept[0], dropped[0])
+    assert np.ptp(model.readout(params, dropped), axis=0).max() == 0 != np.abs(model.readout(params, kept)).max()
+    np.testing.assert_array_equal(task.held_out(jax.random.key(2)).inputs[1], 1.0)
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.0])
+def test_zoneout_keeps_the_old_state_or_takes_the_new_one(keep):
+    task = Zoneout(TEXT, keep, 4)
+    model, inner = task.model("tanh"), TEXT.model("tanh", 4)
+    params, state = model.init(jax.random.key(0)), jnp.full((3, 4), 0.5)
+    x, masks = jax.tree.map(lambda leaf: leaf[0], task.batch(jax.random.key(1)).inputs)
+    expected = state if keep else inner.step(params, state, x)
+    np.testing.assert_allclose(model.step(params, state, (x, masks)), expected)
+
+
+def test_a_stream_goes_on_where_it_stopped_with_fresh_masks():
+    task = Zoneout(TEXT, 0.5, 4)
+    source = task.start(jax.random.key(0))
+    first, fresh, source = task.chunk(source)
+    second, again, _ = task.chunk(source)
+    assert task.streams and bool(fresh) and not bool(again)
+    assert np.any(first.inputs[1] != second.inputs[1])
