@@ -21,7 +21,7 @@ experiment = Experiment(
         | {"tau": [2, 8], "length": 32, "chunks": 200, "seeds": 2},
         "default": AXES
         | {"losses": list(EVERY), "radius": [0.6, 0.95, 1.2], "training": [0, 300]}
-        | {"tau": [2, 4, 8, 16], "length": 64, "chunks": 500, "seeds": 4},
+        | {"tau": [2, 4, 8, 16], "length": 64, "chunks": 500, "seeds": 10},
         "paper": AXES
         | {"losses": list(EVERY), "radius": [0.6, 0.8, 0.95, 1.2], "training": [0, 300, 3000], "hidden": 32}
         | {"tau": [2, 4, 8, 16, 32], "length": 128, "chunks": 2000, "seeds": 10},
