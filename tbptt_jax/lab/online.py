@@ -91,7 +91,7 @@ def learn_online(
         state = begin(begin_key)
         first = state[0], watch(state[0])
         _, later = jax.lax.scan(leg, state, jax.random.split(key, evaluations))
-        return jax.tree.map(lambda one, more: jnp.concatenate([one[None], more]), first, later)
+        return jax.tree.map(lambda one, more: jnp.concatenate([jnp.asarray(one)[None], more]), first, later)
 
     params, watched = jax.device_get(run(seeds))
     return Learned(np.arange(evaluations + 1) * (updates // evaluations), params, watched)
