@@ -9,6 +9,7 @@ from typing import Any
 
 from tbptt_jax.errors import Stopped, UserError
 from tbptt_jax.version import __version__
+from tbptt_jax.words import asked_for, choices_of, from_file, in_bytes, in_inches
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -84,6 +85,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands.choices["status"].add_argument(
         "--watch", type=float, nargs="?", const=5.0, metavar="S", help="again every so many seconds, until all is done"
     )
+    add_looks(commands.choices["plot"])
+    commands.choices["claims"].add_argument("--latex", action="store_true", help="as a table for a paper")
     verify = command("verify", verify_records, "whether every record is whole")
     verify.add_argument("name", nargs="*", help="experiments; default: all that have records")
     verify.add_argument("--repair", action="store_true", help="remove what is damaged; it is kept in cells/damaged")
@@ -98,6 +101,8 @@ def make_parser() -> argparse.ArgumentParser:
     bench.add_argument("name", choices=["analysis", "memory", "speed", "training"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     command("info", show_info, "versions, devices, where results and data live")
+    completion = command("completion", print_completion, "a script by which a shell completes these words")
+    completion.add_argument("shell", choices=["bash", "zsh", "fish"])
     for name in ("list", "status", "claims"):
         commands.choices[name].add_argument("--json", action="store_true", help="for programs")
     for name in ("run", "status", "plot", "claims", "export", "verify", "merge", "info", "bench", "report"):
@@ -119,24 +124,13 @@ def add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument("--task", action="append", default=[], metavar="TEXT", help='such as "recall(distance=20)"')
 
 
-def choices_of(given: argparse.Namespace) -> dict[str, Any]:
-    """The words of a grid, as `lab.grid.Choices` takes them."""
-    return {
-        "scale": given.scale or "default",
-        "settings": given.set,
-        "estimators": given.estimator,
-        "added_estimators": given.add_estimator,
-        "tasks": given.task,
-        "seeds": given.seeds,
-    }
-
-
-def asked_for(given: argparse.Namespace) -> Any:
-    """The grid that was asked for; None where no word speaks of one: then the latest that was run is meant."""
-    from tbptt_jax.lab.grid import Choices
-
-    words = choices_of(given)
-    return Choices(**words) if given.scale or any(value for name, value in words.items() if name != "scale") else None
+def add_looks(command: argparse.ArgumentParser) -> None:
+    """How figures look that are made for a paper."""
+    command.add_argument("--format", default="svg,png", metavar="F,F", help="svg, png, pdf; default: svg,png")
+    command.add_argument("--width", metavar="SIZE", help="such as 3.25in or 8cm; the height follows")
+    command.add_argument("--font-size", type=float, metavar="PT", help="of the axes' labels; the others follow")
+    command.add_argument("--select", metavar="NAME,NAME", help="only these methods or series")
+    command.add_argument("--output", type=Path, metavar="DIR", help="default: the folder of what is recorded")
 
 
 def list_names(given: argparse.Namespace) -> int:
@@ -211,19 +205,6 @@ def run_experiment(given: argparse.Namespace) -> int:
     return run_command(given.name, given.results, choices_of(given), how)
 
 
-def in_bytes(text: str) -> int:
-    """ "4G" as a number of bytes."""
-    number, unit = (text[:-1], text[-1]) if text[-1:].isalpha() else (text, "")
-    factors = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-    try:
-        size = float(number) * factors[unit.upper()]
-    except (ValueError, KeyError):
-        size = 0.0
-    if not 0 < size < float("inf"):
-        raise UserError(f"--memory: a size such as 4G or 500M is needed, got {text!r}")
-    return int(size)
-
-
 def use_all_cores() -> None:
     """A device of JAX's for every core, over which runs and samples are spread, unless the user chose their number."""
     import jax
@@ -234,44 +215,6 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", cores)
 
 
-def from_file(given: argparse.Namespace) -> None:
-    """Take the words of a TOML file where the command line says nothing else: scale, seeds, estimator,
-    add_estimator, task, jobs, devices, scheduler, slurm, timeout, memory, and a table `set` of axes."""
-    import tomllib
-
-    from tbptt_jax.errors import choose
-
-    try:
-        words = tomllib.loads(given.config.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"--config: {given.config} cannot be read: {error}") from error
-    known = {
-        "scale": str,
-        "seeds": int,
-        "estimator": list,
-        "add_estimator": list,
-        "task": list,
-        "jobs": int,
-        "devices": int,
-        "scheduler": str,
-        "slurm": str,
-        "timeout": float,
-        "memory": str,
-        "set": dict,
-    }
-    for name, value in words.items():
-        kind = choose(f"--config {given.config}", name, known)
-        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
-            raise UserError(f"--config {given.config}: {name} must be of type {kind.__name__}, got {value!r}")
-    for name in known.keys() - {"set"} & words.keys():
-        if not getattr(given, name):
-            setattr(given, name, float(words[name]) if known[name] is float else words[name])
-    overridden = {text.partition("=")[0].strip() for text in given.set}
-    for axis, values in words.get("set", {}).items():
-        if axis not in overridden:
-            given.set.append(f"{axis}=" + ",".join(map(str, values if isinstance(values, list) else [values])))
-
-
 def show_status(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import status_command
 
@@ -280,14 +223,19 @@ def show_status(given: argparse.Namespace) -> int:
 
 def plot_results(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import plot_command
+    from tbptt_jax.plots.style import Look
 
-    return plot_command(given.name, given.results, asked_for(given))
+    look = Look.of(given.format, given.width and in_inches(given.width), given.font_size)
+    select = [] if given.select is None else [name.strip() for name in given.select.split(",")]
+    return plot_command(given.name, given.results, asked_for(given), look, select, given.output)
 
 
 def judge_claims(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import claims_command
 
-    return claims_command(given.name, given.results, asked_for(given), given.json)
+    if given.json and given.latex:
+        raise UserError("--json, --latex: give one of them, not both")
+    return claims_command(given.name, given.results, asked_for(given), given.json, given.latex)
 
 
 def export_table(given: argparse.Namespace) -> int:
@@ -350,6 +298,13 @@ def show_info(given: argparse.Namespace) -> int:
     print(f"devices    {', '.join(f'{device.platform} {device.device_kind}' for device in jax.devices())}")
     print(f"results    {given.results.resolve()}")
     print(f"data       {data_folder()}")
+    return 0
+
+
+def print_completion(given: argparse.Namespace) -> int:
+    from tbptt_jax.completion import completion
+
+    print(completion(make_parser(), given.shell))
     return 0
 
 

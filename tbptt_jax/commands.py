@@ -68,13 +68,13 @@ def conclude(
     return [claim for claim, verdict in verdicts if isinstance(claim, Claim) and verdict.seeds > 0]
 
 
-def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path) -> list[Path]:
+def draw(experiment: Experiment, frame: pl.DataFrame, folder: Path, look: Any = None) -> list[Path]:
     """The figures that were drawn; of the others it prints what they lack."""
     if experiment.plot is None or frame.is_empty():
         return []
-    from tbptt_jax.plots.style import save
+    from tbptt_jax.plots.style import Look, save
 
-    paths, lacking = save(lambda: experiment.plot(frame), folder)  # type: ignore[misc]
+    paths, lacking = save(lambda: experiment.plot(frame), folder, look or Look())  # type: ignore[misc]
     for name, lack in lacking.items():
         print(f"figure {name}: not measured: {lack}")
     return paths
@@ -165,17 +165,47 @@ def say_status(loaded: Loaded) -> None:
         print(f"  not counted: {older} records of an older version, which do not say what made them")
 
 
-def plot_command(name: str, results: Path, choices: Choices | None) -> int:
+def plot_command(
+    name: str,
+    results: Path,
+    choices: Choices | None,
+    look: Any = None,
+    select: Sequence[str] = (),
+    output: Path | None = None,
+) -> int:
+    """Draw what is recorded, in the look of `plots.style.Look`; of `select`, if it is given, alone."""
     loaded = load(load_experiment(name), results, choices)
-    frame = measured(loaded, name)
-    loaded.place.mkdir(parents=True, exist_ok=True)
-    for figure in draw(loaded.experiment, frame, loaded.place):
+    frame = selected(measured(loaded, name), select)
+    folder = output or loaded.place
+    if select and output is None:
+        raise UserError("--select: say by --output where to; the figures of the whole table would be written over")
+    folder.mkdir(parents=True, exist_ok=True)
+    for figure in draw(loaded.experiment, frame, folder, look):
         print(f"figure: {figure}")
     return 0
 
 
-def claims_command(name: str, results: Path, choices: Choices | None, as_json: bool = False) -> int:
+def selected(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """The rows of these methods or series, all of which must be there."""
+    if not names:
+        return frame
+    columns = [name for name in ("method", "series") if name in frame.columns]
+    if not columns:
+        raise UserError("--select: this table has no methods to choose among")
+    there = sorted({value for column in columns for value in frame[column].unique()})
+    for name in names:
+        if name not in there:
+            raise UserError(f"--select: one of {', '.join(there)} is needed, got {name!r}")
+    return frame.filter(pl.any_horizontal(pl.col(column).is_in(list(names)) for column in columns))
+
+
+def claims_command(
+    name: str, results: Path, choices: Choices | None, as_json: bool = False, as_latex: bool = False
+) -> int:
     loaded = load(load_experiment(name), results, choices)
+    if as_latex:
+        print(in_latex(judge(loaded.experiment, loaded.frame())))
+        return 0
     if as_json:
         made = made_of(loaded)
         rows = [in_words(*both, made) for both in judge(loaded.experiment, loaded.frame())]
@@ -184,6 +214,30 @@ def claims_command(name: str, results: Path, choices: Choices | None, as_json: b
     print(loaded.said)
     show_claims(loaded.experiment, judge(loaded.experiment, loaded.frame()), loaded.plan.asked)
     return 0
+
+
+def in_latex(verdicts: Sequence[Judgement]) -> str:
+    """A table of the claims for a paper that uses booktabs."""
+    rows = [
+        f"{escaped(one.sentence)} & {escaped(verdict.outcome)} & {escaped(verdict.measured)} \\\\"
+        for one, verdict in verdicts
+        if not isinstance(one, Check)
+    ]
+    start = "\\begin{tabular}{p{0.4\\linewidth}lp{0.4\\linewidth}}"
+    return "\n".join(
+        [start, "\\toprule", "claim & verdict & measured \\\\", "\\midrule", *rows, "\\bottomrule", "\\end{tabular}"]
+    )
+
+
+LATEX = {
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$"},
+    **{"−": "$-$", "‖": r"$\|$", "²": "$^2$", "∞": r"$\infty$", "α": r"$\alpha$", "τ": r"$\tau$", "σ": r"$\sigma$"},
+}
+
+
+def escaped(text: str) -> str:
+    return "".join(LATEX.get(letter, letter) for letter in text)
 
 
 def made_of(loaded: Loaded) -> list[dict[str, Any]]:

@@ -2,11 +2,14 @@
 
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.text import Text
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.files import write_atomically
 from tbptt_jax.lab.claims import NotMeasured
 
@@ -72,8 +75,47 @@ def panels(rows: int, columns: int, width: float = 3.0, height: float = 2.5, **o
     return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
 
 
-def save(draw: Callable[[], Mapping[str, Any]], folder: Path) -> tuple[list[Path], dict[str, NotMeasured]]:
-    """Every figure in this look, as SVG and PNG; of those that cannot be drawn, what they lack.
+FORMATS: dict[str, dict[str, Any]] = {
+    "svg": {"metadata": {"Date": None}},
+    "png": {"dpi": 105},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """In which formats figures are written; how wide they are, in inches, and how large their letters, in points: as
+    they were drawn where nothing else is said."""
+
+    formats: tuple[str, ...] = ("svg", "png")
+    width: float | None = None
+    font_size: float | None = None
+
+    @classmethod
+    def of(cls, formats: str, width: float | None, font_size: float | None) -> "Look":
+        """As the command line says it."""
+        names = tuple(name.strip() for name in formats.split(","))
+        for name in names:
+            if name not in FORMATS:
+                raise UserError(f"--format: each of {', '.join(FORMATS)}, got {name!r}")
+        if font_size is not None and not 1 <= font_size <= 100:
+            raise UserError(f"--font-size: a number of points from 1 to 100 is needed, got {font_size:g}")
+        return cls(names, width, font_size)
+
+    def give(self, figure: Any) -> None:
+        """All letters keep their proportions, and so does the figure."""
+        if self.font_size is not None:
+            for text in figure.findobj(Text):
+                text.set_fontsize(text.get_fontsize() * self.font_size / RC["font.size"])
+        if self.width is not None:
+            width, height = figure.get_size_inches()
+            figure.set_size_inches(self.width, self.width * height / width)
+
+
+def save(
+    draw: Callable[[], Mapping[str, Any]], folder: Path, look: Look = Look()
+) -> tuple[list[Path], dict[str, NotMeasured]]:
+    """Every figure in this look; of those that cannot be drawn, what they lack. The paths are of the last format.
 
     `draw()` gives figures, or functions that draw one, by name.
     """
@@ -88,10 +130,11 @@ def save(draw: Callable[[], Mapping[str, Any]], folder: Path) -> tuple[list[Path
             except NotMeasured as lack:
                 lacking[name] = lack
                 continue
-            for ending, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 105})):
+            look.give(figure)
+            for ending in look.formats:
                 buffer = io.BytesIO()
-                figure.savefig(buffer, format=ending, **options)
+                figure.savefig(buffer, format=ending, **FORMATS[ending])
                 write_atomically(folder / f"{name}.{ending}", buffer.getvalue())
-            paths.append(folder / f"{name}.png")
+            paths.append(folder / f"{name}.{look.formats[-1]}")
             plt.close(figure)
     return paths, lacking
