@@ -55,6 +55,15 @@ class Measurement(NamedTuple):
     cosine: Interval
     snr: Interval
 
+    def __str__(self) -> str:
+        """A table, where these are numbers: in a compiled function they are not."""
+        if any(isinstance(leaf, jax.core.Tracer) or jnp.ndim(leaf) for leaf in jax.tree.leaves(tuple(self))):
+            return repr(self)
+        rows = [
+            f"{name:10}{value:12.4g}  [{low:.4g}, {high:.4g}]" for name, (value, low, high) in zip(self._fields, self)
+        ]
+        return "\n".join(rows)
+
 
 def measure(
     est: Estimator,

@@ -21,6 +21,9 @@ from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.jax_internals import is_traced
 from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
+SHOWN = 16
+"""Lags that a printed spectrum has at most: the first ones, and the last."""
+
 
 class LagSpectrum(NamedTuple):
     """All G_k (leaves `[K, ...]`; None where only their products were asked for) and R, and all their inner products.
@@ -33,6 +36,16 @@ class LagSpectrum(NamedTuple):
     products: Float[Array, "K+1 K+1"]
     length: Array
     """T: how many lags there are in all."""
+
+    def __str__(self) -> str:
+        """The norms by lag, where these are numbers: in a compiled function they are not."""
+        if isinstance(self.products, jax.core.Tracer) or self.products.ndim != 2:
+            return repr(self)
+        norms = [float(norm) for norm in self.norms]
+        shown = norms if len(norms) <= SHOWN else [*norms[: SHOWN - 1], norms[-1]]
+        lags = [*range(len(shown) - 1), len(norms) - 1]
+        rows = [f"lag {lag:4}{norm:12.4g}" for lag, norm in zip(lags, shown)]
+        return "\n".join([f"horizon {int(self.horizon)} of {int(self.length)} steps; ‖G_k‖:", *rows])
 
     @property
     def gram(self) -> Float[Array, "K K"]:

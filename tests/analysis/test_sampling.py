@@ -17,7 +17,7 @@ import tbptt_jax as tb
 from tbptt_jax.analysis.sampling import draw_groups, exact_gradient
 from tbptt_jax.estimators.base import warmed_up
 from tests.estimators.test_gated import patterns
-from tests.problems import LENGTH, problem
+from tests.problems import LENGTH, distance, problem
 
 FALSE_ALARM = 1e-6  # the probability that intervals which cover 95% fail the test of their coverage
 REPEATS = 1000
@@ -169,3 +169,32 @@ def test_an_estimator_that_learns_is_measured_when_it_has():
     )
     with pytest.raises(ValueError, match="warmup: a whole number of at least 0 is needed, got -1"):
         tb.measure(est, model, params, batch, key, warmup=-1)
+
+
+def test_a_measurement_is_printed_as_a_table():
+    measured = tb.measure(tb.Segment(2), *problem("tanh"), jax.random.key(0), samples=64)
+    lines = str(measured).splitlines()
+    assert [line.split()[0] for line in lines] == ["bias", "variance", "mse", "cosine", "snr"]
+    assert f"{float(measured.bias.value):.4g}" in lines[0]
+    jax.jit(lambda: print(tb.measure(tb.Segment(2), *problem("tanh"), jax.random.key(0), samples=64)))()
+
+
+def test_a_spectrum_is_printed_by_lag():
+    spectrum = tb.exact.lag_spectrum(*problem("tanh", length=20))
+    lines = str(spectrum).splitlines()
+    assert lines[0].startswith("horizon") and lines[1].split()[:2] == ["lag", "0"]
+    assert len(lines) == 17 and lines[-1].split()[1] == "19"
+    assert f"{float(spectrum.norms[0]):.4g}" in lines[1]
+
+
+def test_an_estimator_may_learn_from_fresh_batches():
+    est, (model, params, batch) = tb.Adaptive(0.1, longest=4), problem("tanh")
+    given = warmed_up(est, model, params, batch, jax.random.key(0), 3)
+    drawn = warmed_up(est, model, params, lambda key: batch, jax.random.key(0), 3)
+    assert distance(given, drawn) == 0
+
+    def draw(key):
+        return batch._replace(weights=jax.random.uniform(key, batch.targets.shape[:2]))
+
+    fresh = warmed_up(est, model, params, draw, jax.random.key(0), 3)
+    assert fresh.chunks == 3 and np.abs(fresh.lag - given.lag).max() > 1e-6
