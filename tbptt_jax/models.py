@@ -70,6 +70,10 @@ class Model(ABC):
     def losses(self, output: PyTree, target: PyTree) -> Array:
         """l(o_t, y_t), one number a sequence: `[B]`."""
 
+    def own_inputs(self, inputs: PyTree) -> PyTree:
+        """Of the inputs of a batch, those that a user's model reads: models around it add others."""
+        return inputs
+
 
 @dataclass(frozen=True)
 class Around(Model):
@@ -94,7 +98,15 @@ class Around(Model):
 
 
 @dataclass(frozen=True)
-class Resetting(Around):
+class Accompanied(Around):
+    """A model whose inputs are (x, something more), x being those of the other model."""
+
+    def own_inputs(self, inputs: PyTree) -> PyTree:
+        return self.model.own_inputs(inputs[0])
+
+
+@dataclass(frozen=True)
+class Resetting(Accompanied):
     """A model whose inputs say where it starts anew: (x, 1.0 where the state before this step is the initial one)."""
 
     def step(self, params: Params, state: State, x: PyTree) -> State:
@@ -112,7 +124,7 @@ class Resetting(Around):
 
 
 @dataclass(frozen=True)
-class Stopping(Around):
+class Stopping(Accompanied):
     """A model that stands still where its inputs say so: (x, whether this is a step of the sequence `[B]`)."""
 
     def step(self, params: Params, state: PyTree, x: PyTree):
@@ -125,7 +137,7 @@ class Stopping(Around):
 
 
 @dataclass(frozen=True)
-class Nudged(Around):
+class Nudged(Accompanied):
     """A model whose inputs move the state before a step: (x, what is added to the state's floats). The derivative by
     it is the credit that the step passes back, before any gate."""
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.critics.base import Critic, Frozen
@@ -115,7 +116,8 @@ class Truncation(Estimator, Truncates):
     `scan`."""
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
-        return cut_estimate(self.cut(key, *sequence_shape(batch)), model, params, carry, batch)
+        cut = self.cut_seeing(model.own_inputs(batch.inputs), key, *sequence_shape(batch))
+        return cut_estimate(cut, model, params, carry, batch)
 
 
 def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Estimate, PyTree]:
@@ -154,6 +156,9 @@ class GatedEstimator(Truncation):
     With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
     are needed: the same estimate for more forward passes (Griewank 1992). With a `critic`, such as `linear()`, credit
     is predicted where it is cut: δ_t = e_t + s_t + gate_{t+1} (J_{t+1}ᵀ δ_{t+1} − s_t).
+
+    A subclass with `sees_inputs = True` has gates that depend on what is read: `gates` takes `inputs` then, leaves
+    `[T, B, ...]`.
     """
 
     states: int | str | None = field(default=None, metadata={"static": True})
@@ -171,14 +176,18 @@ class GatedEstimator(Truncation):
         """The factor on the credit that flows from step t into h_{t-1}. The first one matters only to an initial state
         that depends on the parameters; in a chunk that state is data."""
 
-    def checked_gates(self, key: Array | None, length: int, batch_size: int) -> Float[Array, "T B"]:
-        gates = self.gates(key, length, batch_size)
+    def checked_gates(
+        self, key: Array | None, length: int, batch_size: int, inputs: PyTree = None
+    ) -> Float[Array, "T B"]:
+        if self.sees_inputs and inputs is None:
+            raise UserError(f"{self.name}: its gates depend on what is read, which is not given here")
+        gates = self.gates(key, length, batch_size, **({"inputs": inputs} if self.sees_inputs else {}))
         if gates.shape != (length, batch_size):
             raise UserError(f"{self.name}.gates: shape [T, B] = {[length, batch_size]} is needed, got {gates.shape}")
         return gates
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None):
-        gates = self.checked_gates(key, length, batch_size or 1)
+    def cut(self, key: Array | None, length: int, batch_size: int | None, inputs: PyTree = None):
+        gates = self.checked_gates(key, length, batch_size or 1, inputs)
         return Gates(gates if batch_size else gates[:, 0], states=kept(self.states, length))
 
     def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
@@ -198,8 +207,10 @@ class GatedEstimator(Truncation):
         if self.states is not None:
             raise UserError(f"{self.name}: a critic needs all states; leave states out, got states={self.states!r}")
         shape = sequence_shape(batch)
-        cut = replace(self, critic=None).cut(key, *shape)
-        return with_critic(self.critic, cut, self.checked_gates(key, *shape), model, params, carry, batch)
+        inputs = lax.stop_gradient(model.own_inputs(batch.inputs))
+        cut = replace(self, critic=None).cut_seeing(inputs, key, *shape)
+        gates = self.checked_gates(key, *shape, inputs)
+        return with_critic(self.critic, cut, gates, model, params, carry, batch)
 
     def frozen(self, carry: Fitted) -> "GatedEstimator":
         """The same with its critic as it is in what was carried, for `exact`: it learns no more."""

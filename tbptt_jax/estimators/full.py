@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.base import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed
@@ -22,7 +22,7 @@ class Full(GatedEstimator):
     def gates(self, key: Array | None, length: int, batch_size: int):
         return jnp.ones((length, batch_size))
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None):
+    def cut(self, key: Array | None, length: int, batch_size: int | None, inputs: PyTree = None):
         return Gates(None, states=kept(self.states, length))  # nothing to multiply by
 
     def law(self, length: int):

@@ -75,9 +75,9 @@ class Segment(GatedEstimator):
         cuts = ((step - self.first(key)) % self.tau == 0) & (step > 0)
         return jnp.broadcast_to(1.0 - cuts[:, None], (length, batch_size))
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None):
+    def cut(self, key: Array | None, length: int, batch_size: int | None, inputs: PyTree = None):
         if not isinstance(self.tau, int) or self.states is not None:
-            return super().cut(key, length, batch_size)
+            return super().cut(key, length, batch_size, inputs)
         first = self.first(key)
         tau = min(self.tau, length)
         if isinstance(first, int) and first == 0:

@@ -237,10 +237,20 @@ class Truncates(ABC):
 
     learns: ClassVar[bool] = False
     """Whether more than a cut is needed, which is learned from chunk to chunk; `scan` refuses it."""
+    sees_inputs: ClassVar[bool] = False
+    """Whether the cut depends on what the loop reads: `cut` takes `inputs` then, with leaves `[T, B, ...]`."""
 
     @abstractmethod
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
         """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
+
+    def cut_seeing(self, inputs: PyTree, key: Array | None, length: int, batch_size: int | None) -> Cut:
+        """The same where the loop reads `inputs`, leaves `[T, B, ...]`, or `[T, ...]` without a batch size."""
+        if not self.sees_inputs:
+            return self.cut(key, length, batch_size)
+        if batch_size is None:
+            inputs = jax.tree.map(lambda leaf: leaf[:, None], inputs)
+        return self.cut(key, length, batch_size, inputs=lax.stop_gradient(inputs))  # type: ignore[call-arg]
 
 
 def add(a: list, b: list) -> list:

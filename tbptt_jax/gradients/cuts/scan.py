@@ -55,7 +55,7 @@ def scan(
         return lax.scan(f, init, xs, length, reverse, unroll)
     init = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), init, final)
     if truncation is not None:
-        cut = truncation_cut(truncation, key, steps, init, batch_axis)
+        cut = truncation_cut(truncation, key, steps, init, in_order(xs, reverse), batch_axis)
     else:
         cut = Gates(None if gates is None else checked_gates(gates, steps, init, reverse))
     if states is not None:
@@ -67,9 +67,13 @@ def scan_with_cut(
     f: Callable, init: PyTree, xs: PyTree, length: int, reverse: bool = False, unroll: Any = 1, *, cut: Cut
 ) -> tuple[PyTree, PyTree]:
     """A scan with a cut, in the order in which the steps run, for arguments that are known to fit."""
-    xs = jax.tree.map(lambda leaf: jnp.flip(leaf, 0), xs) if reverse else xs
-    final, ys = cut_scan(f, init, xs, cut, length, unroll)
-    return final, jax.tree.map(lambda leaf: jnp.flip(leaf, 0), ys) if reverse else ys
+    final, ys = cut_scan(f, init, in_order(xs, reverse), cut, length, unroll)
+    return final, in_order(ys, reverse)
+
+
+def in_order(leaves: PyTree, reverse: bool) -> PyTree:
+    """What is read or made at each step, in the order in which the steps run."""
+    return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), leaves) if reverse else leaves
 
 
 def keeping(cut: Cut, states: int | None, truncation: Any) -> Cut:
@@ -82,8 +86,11 @@ def keeping(cut: Cut, states: int | None, truncation: Any) -> Cut:
     return replace(cut, states=states)
 
 
-def truncation_cut(truncation: Any, key: Array | None, steps: int, state: PyTree, batch_axis: int | None) -> Cut:
-    """The cut of one loop, by an estimator that cuts."""
+def truncation_cut(
+    truncation: Any, key: Array | None, steps: int, state: PyTree, inputs: PyTree, batch_axis: int | None
+) -> Cut:
+    """The cut of one loop that carries `state` and reads `inputs`, in the order in which the steps run, by an estimator
+    that cuts. Sequences lie along the same axis of both, after the steps."""
     if not isinstance(truncation, Truncates):
         raise UserError(
             "truncation: an estimator that cuts, such as Segment(16), Window(8), Randomized(0.9) or ARTBP(16), is "
@@ -95,8 +102,11 @@ def truncation_cut(truncation: Any, key: Array | None, steps: int, state: PyTree
             "its critic out"
         )
     if batch_axis is None:
-        return truncation.cut(key, steps, None)
-    return truncation.cut(key, steps, batch_size_of(state, batch_axis)).along(batch_axis)
+        return truncation.cut_seeing(inputs, key, steps, None)
+    if truncation.sees_inputs:
+        axis = batch_axis + 1 if batch_axis >= 0 else batch_axis
+        inputs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, axis, 1), inputs)
+    return truncation.cut_seeing(inputs, key, steps, batch_size_of(state, batch_axis)).along(batch_axis)
 
 
 def batch_size_of(state: PyTree, axis: int) -> int:
