@@ -1,7 +1,7 @@
 """How well the estimators agree, with the exact gradient and with each other, while a network learns.
 
-A network is trained by full backpropagation; at every evaluation every estimator gives its estimates on one batch,
-which those that learn from chunk to chunk have seen some times before. The cosines of the recurrent weights' gradients
+A network is trained by full backpropagation; at every evaluation every estimator gives its estimates on fresh batches;
+those that learn from chunk to chunk have learned from others. The cosines of the recurrent weights' gradients
 are taken, with the exact one and of every pair, as in the unified framework of Marschall et al. The readout's part is
 left out: it is exact in all estimators but those that perturb or take random directions.
 """
@@ -11,10 +11,16 @@ from tbptt_jax.experiments.alignment.figures import draw
 from tbptt_jax.experiments.alignment.measure import measure
 from tbptt_jax.lab.experiment import Experiment
 
-BIASED = ["segment(tau=4)", "window(tau=4)", "adaptive(delta=0.5, longest=16)", "snap()", "rflo()"]
+CRITIC = "critic=features(count=64)"
+BIASED = [
+    *("segment(tau=4)", "window(tau=4)", "adaptive(delta=0.5, longest=16)", f"segment(tau=4, {CRITIC})"),
+    *("snap()", "sketched(rank=4)", "rflo()", "eprop()", "kernl()"),
+]
 EXACT_ON_AVERAGE = [
     *("randomized(keep=0.75)", "artbp(length=4)", "optimal(keep=0.75)", "telescope()"),
-    *("rtrl()", "uoro()", "kf_rtrl()", "es()", "pes()", "nres()", "forward_gradient(directions=8)"),
+    f"randomized(keep=0.75, {CRITIC})",
+    *("rtrl()", "uoro()", "uoro(rank=4)", "nobacktrack()", "kf_rtrl()", "r_kf_rtrl()", "ok()", "ok(rank=4)"),
+    *("es()", "pes()", "nres()", "forward_gradient(directions=8)"),
 ]
 AXES = {
     "task": "copy(length=32, batch_size=8, longest=5)",
@@ -28,7 +34,7 @@ experiment = Experiment(
     summary="cosines of every estimator with the exact gradient and with each other, during training",
     axes={
         "smoke": AXES | {"cell": "tanh", "updates": 100, "samples": 4, "seeds": 1},
-        "default": AXES | {"cell": ["tanh", "lstm"], "updates": 1000, "samples": 32, "seeds": 2},
+        "default": AXES | {"cell": ["tanh", "lstm"], "updates": 1000, "samples": 32, "seeds": 10},
         "paper": AXES | {"cell": ["tanh", "lstm"], "hidden": 32, "updates": 10_000, "samples": 256, "seeds": 8},
     },
     measure=measure,

@@ -1,4 +1,4 @@
-"""Cosines with the exact gradient during training, and of every pair of estimators at its end."""
+"""Cosines with the exact gradient over training, and of every pair of estimators at its end."""
 
 from functools import partial
 from typing import Any
@@ -6,54 +6,64 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tbptt_jax.plots.learning import curve
 from tbptt_jax.plots.style import panels
+
+COLOURS = {"never": "#D55E00", "chunk": "#0072B2", "stream": "#009E73"}
+READABLE = 12
+"""Estimators whose cosines can be written into the squares."""
+WORDS = {"never": "biased", "chunk": "unbiased for its chunk", "stream": "unbiased for the stream"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"during_training": partial(during_training, table), "pairs": partial(pairs, table)}
+    return {"ranking": partial(ranking, table), "pairs": partial(pairs, table)}
 
 
 def cells(table: pl.DataFrame):
     return table["cell"].unique(maintain_order=True).to_list()
 
 
-def during_training(table: pl.DataFrame):
-    columns = len(cells(table))
-    figure, grid = panels(1, columns, width=3.4 + 2.6 / columns, height=3.4, sharey=True)  # and the legend beside
-    for axes, cell in zip(grid[0], cells(table)):
-        for (name,), rows in table.filter(pl.col("cell") == cell).group_by("series", maintain_order=True):
-            curve(axes, rows, "curve_updates", "curve_cosine", name, name)
-        axes.set(xlabel="updates of full backpropagation", title=cell, ylim=(-0.1, 1.05))
-    grid[0, 0].set_ylabel("mean cosine with the exact gradient")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=7)
+def ranking(table: pl.DataFrame):
+    """A line an estimator: the mean cosine of every network during training, and the mean of all."""
+    figure, (row,) = panels(1, len(cells(table)), width=3.9, height=0.17 * table["series"].n_unique() + 0.9)
+    for axes, cell in zip(row, cells(table)):
+        rows = table.filter(pl.col("cell") == cell)
+        across = rows.group_by("series", "unbiased").agg(pl.col("mean").mean()).sort("mean")
+        for place, (series, promise, mean) in enumerate(across.rows()):
+            ones = rows.filter(pl.col("series") == series)["mean"]
+            axes.plot(ones, [place] * len(ones), "|", color=COLOURS[promise], markersize=4, alpha=0.5)
+            axes.plot(mean, place, "o", color=COLOURS[promise], markersize=4, label=WORDS[promise])
+        axes.axvline(0, color="0.6", linewidth=0.7)
+        axes.set_yticks(range(across.height), labels=[named(name) for name in across["series"]], fontsize=6.5)
+        axes.set(xlabel="mean cosine with the gradient", xlim=(-0.1, 1.03))
+        axes.set_title(cell)
+    handles, labels = row[0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3, fontsize="small")
+    figure.suptitle("How near one estimate is to the gradient of its batch", fontsize=9.5, x=0.02, ha="left")
     return figure
 
 
 def pairs(table: pl.DataFrame):
-    figure, grid = panels(1, len(cells(table)), width=4.6, height=4.4)
+    figure, grid = panels(1, len(cells(table)), width=4.9, height=4.9)
     for axes, cell in zip(grid[0], cells(table)):
         rows = table.filter((pl.col("cell") == cell) & (pl.col("replica") == 0))
-        names = rows["method"].to_list()
+        names = [named(series) for series in rows["series"]]
         matrix = np.array(rows["pairs"].to_list())
         image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")
-        for i, row in enumerate(matrix):
+        for i, row in enumerate(matrix if len(names) <= READABLE else []):
             for j, value in enumerate(row):
-                axes.text(
-                    j,
-                    i,
-                    f"{value:.1f}".replace("-0.0", "0.0"),
-                    ha="center",
-                    va="center",
-                    fontsize=5.5,
-                    color=ink(value),
-                )
-        axes.set_xticks(range(len(names)), labels=names, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(names)), labels=names, fontsize=7)
+                said = f"{value:.1f}".replace("-0.0", "0.0")
+                axes.text(j, i, said, ha="center", va="center", fontsize=5.5, color=ink(value))
+        axes.set_xticks(range(len(names)), labels=names, rotation=90, fontsize=6)
+        axes.set_yticks(range(len(names)), labels=names, fontsize=6)
         axes.set_title(cell)
-    figure.colorbar(image, ax=grid, label="mean cosine of two estimates", shrink=0.7)
+    figure.colorbar(image, ax=grid, label="mean cosine of two estimates", shrink=0.6)
     return figure
+
+
+def named(series: str) -> str:
+    """Short enough for a tick."""
+    return f"{series.partition(', critic=')[0]}) + critic" if ", critic=" in series else series
 
 
 def ink(value: Any):

@@ -1,6 +1,6 @@
 """What one cell measures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,23 +14,28 @@ from tbptt_jax.estimators.base import warmed_up
 from tbptt_jax.lab.config import Config, choose_estimator
 from tbptt_jax.models import Batch, Model, Params
 
-WARMUP = 500
+WARMUP = 100
+"""Fresh batches that an estimator which learns has seen before its estimates are compared."""
 
 
-def cosines(model: Model, ests: Sequence, params: Params, batch: Batch, key: Array, samples: Any):
-    """Mean cosines of single estimates `[E, E]`; of an estimator with itself, of two of its estimates."""
-    carries = [warmed_up(est, model, params, batch, jax.random.fold_in(key, i), WARMUP) for i, est in enumerate(ests)]
+def cosines(model: Model, ests: Sequence, params: Params, draw: Callable[[Array], Batch], key: Array, samples: Any):
+    """Mean cosines of single estimates `[E, E]`, each pair of them on a fresh batch; of an estimator with itself, of
+    two of its estimates."""
+    carries = [warmed_up(est, model, params, draw, jax.random.fold_in(key, i), WARMUP) for i, est in enumerate(ests)]
 
-    def once(est, carry, key):
+    def once(est, carry, batch, key):
         start_key, key = jax.random.split(key)
         start = est.restart(model, params, carry, batch, start_key)
         return ravel_pytree(est(model, params, start, batch, key)[0].grads["cell"])[0]
 
-    def all_once(key):
-        return jnp.stack([once(*each) for each in zip(ests, carries, jax.random.split(key, len(ests)))])
+    def all_once(batch, key):
+        keys = jax.random.split(key, len(ests))
+        return jnp.stack([once(est, carry, batch, key) for est, carry, key in zip(ests, carries, keys)])
 
     def pair(key):
-        one, other = map(all_once, jax.random.split(key))
+        batch_key, *keys = jax.random.split(key, 3)
+        batch = draw(batch_key)
+        one, other = (all_once(batch, key) for key in keys)
         one, other = (g / jnp.linalg.norm(g, axis=1, keepdims=True) for g in (one, other))
         return one @ other.T
 
@@ -44,10 +49,12 @@ def measure(config: Config, key: Array):
     full = choose_estimator("full()", None)  # the first row of the matrix: cosines with the exact gradient
     chosen = [full, *(one for one in config.chosen if one.estimator != full.estimator)]
     ests = [one.estimator for one in chosen]
-    batch, _, _ = task.chunk(task.start(jax.random.key(7)))
+
+    def draw(key):
+        return task.chunk(task.start(key))[0]
 
     def watch(params):
-        return cosines(model, ests, params, batch, jax.random.key(8), config["samples"])
+        return cosines(model, ests, params, draw, jax.random.key(8), config["samples"])
 
     history = tb.train(
         model,

@@ -73,6 +73,10 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     ),
     "long_dependencies": Choices("smoke", ["updates=12", "hidden=2", "tau=2"], ["full()"]),
     "lorenz": Choices("smoke", ["tau=10", "steps=50"], seeds=2),
+    "lorenz_fit": Choices(
+        "smoke", ["steps=20", "unroll=10", "workers=2", "starts=3", "part=0.001"], ["nres(particles=1)"], seeds=2
+    ),
+    "meta_2d": Choices("smoke", ["steps=4", "unroll=2", "updates=40"], ["pes(particles=2)"], seeds=2),
     "pes_variance": Choices(
         "smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"], seeds=2
     ),

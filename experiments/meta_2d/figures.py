@@ -1,0 +1,61 @@
+"""The map of the mean height, with the ways that the rates took on it; and the mean height against updates."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+
+import tbptt_jax as tb
+from tbptt_jax.experiments.meta_2d.measure import FIRST, Descent, episode
+from tbptt_jax.plots.style import panels, style_of
+
+MAP, POINTS = ((-5.0, 5.0), (-7.0, 4.0)), 121
+"""The ends of its two axes, and how many points each has."""
+NAMES = {"segment": "truncated backpropagation", "full": "full backpropagation", "es": "es of whole descents"}
+
+
+def draw(table: pl.DataFrame) -> dict:
+    return {"ways": lambda: ways(table)}
+
+
+def ways(table: pl.DataFrame) -> Any:
+    """Of every method the way of one run on the map, from one start; and the median and the range of all runs."""
+    figure, (row,) = panels(1, 2, width=4.1, height=3.4)
+    left, right = row
+    shades = {"cmap": "Greys", "vmin": 4, "vmax": 40, "extent": (*MAP[0], *MAP[1]), "origin": "lower"}
+    filled = left.imshow(landscape(table["steps"][0]), aspect="auto", interpolation="bilinear", **shades)
+    for (method,), rows in table.group_by("method", maintain_order=True):
+        look = style_of(method) | {"markevery": 5, "label": NAMES.get(method, method)}
+        left.plot(rows["curve_first"][0], rows["curve_last"][0], **look)
+        values = np.array(rows["curve_loss"].to_list())
+        updates = np.asarray(rows["curve_updates"][0])
+        right.plot(updates, np.median(values, axis=0), **look)
+        right.fill_between(
+            updates, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.12, linewidth=0
+        )
+    left.plot(*FIRST, "o", color="black", markersize=5)
+    left.annotate("start", FIRST, xytext=(-4, -13), textcoords="offset points", fontsize=7.5)
+    left.set(xlabel="log of the rate at the first step", ylabel="log of the rate at the last step")
+    figure.colorbar(filled, ax=left, label="mean height over all steps", ticks=[5, 10, 20, 40], format="%g")
+    right.set(xlabel="updates", ylabel="mean height over all steps")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
+    return figure
+
+
+def message(table: pl.DataFrame) -> str:
+    ends = {name: rows["meta_loss"].median() for (name,), rows in table.group_by("method")}
+    words = [f"{name} {ends[name]:.3g}" for name in ("segment", "full", "truncated_es", "pes", "es") if name in ends]
+    return "The mean height where they end: " + ", ".join(words)
+
+
+def landscape(steps: int) -> np.ndarray:
+    """The mean height on the map, `[last, first]`."""
+    model = Descent(steps)
+    whole = jax.tree.map(lambda leaf: leaf[0], episode(steps, steps))
+    axes = (np.linspace(*ends, POINTS) for ends in MAP)
+    theta = jnp.stack(jnp.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    values = jax.lax.map(lambda theta: tb.loss(model, {"theta": theta}, whole), theta, batch_size=512)
+    return np.asarray(values).reshape(POINTS, POINTS)

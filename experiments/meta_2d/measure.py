@@ -1,0 +1,102 @@
+"""What one cell measures."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+import tbptt_jax as tb
+from tbptt_jax.estimators.perturbation import Perturbation
+from tbptt_jax.lab.config import Config
+from tbptt_jax.lab.online import learn_online
+
+FIRST = (-4.0, -4.0)
+"""The logarithms of the two rates before they are learned."""
+START = (1.0, 1.0)
+EVALUATIONS = 40
+WHOLE = ("full", "es")
+"""Methods that are given whole descents."""
+
+
+def height(place: Array) -> Array:
+    """Of the surface, at places `[..., 2]`: a valley along the first axis, with bumps, and a slope along the second."""
+    x, y = place[..., 0], place[..., 1]
+    return jnp.sqrt(x**2 + 5) - np.sqrt(5) + jnp.sin(y) ** 2 * jnp.exp(-5 * x**2) + jnp.abs(y - 100) / 4
+
+
+@dataclass(frozen=True)
+class Descent(tb.Model):
+    """Gradient descent whose rate goes from exp θ_1 at its first step to exp θ_2 at its last; a state is (place,
+    number of the step)."""
+
+    steps: int
+
+    def init(self, key: Array):
+        return {"theta": jnp.asarray(FIRST)}
+
+    def initial_state(self, params: Any, batch_size: int):
+        return jnp.tile(jnp.asarray(START), (batch_size, 1)), jnp.zeros(batch_size)
+
+    def step(self, params: Any, state: PyTree, x: PyTree):
+        place, number = state
+        first, last = jnp.exp(params["theta"])
+        part = number / self.steps
+        rate = first * (1 - part) + last * part
+        slope = jax.grad(lambda place: jnp.sum(height(place)))(place)
+        return place - rate[:, None] * slope, number + 1
+
+    def readout(self, params: Any, state: PyTree):
+        return height(state[0])
+
+    def losses(self, output: PyTree, target: PyTree):
+        return output - target
+
+
+def episode(steps: int, unroll: int) -> tb.Batch:
+    """Nothing is read, and heights are compared with 0, in chunks `[C, T, 1]`."""
+    nothing = jnp.zeros((steps // unroll, unroll, 1))
+    return tb.Batch(nothing[..., None], nothing)
+
+
+def measure(config: Config, key: Array):
+    est, method = config.estimator, config.chosen[0].method
+    model = Descent(config["steps"])
+    whole = jax.tree.map(lambda leaf: leaf[0], episode(config["steps"], config["steps"]))
+
+    def meta_loss(params):
+        return tb.loss(model, params, whole)
+
+    unroll = config["steps"] if method in WHOLE else config["unroll"]
+    learned = learn_online(
+        model,
+        est,
+        episode(config["steps"], unroll),
+        optax.adam(1e-2, b1=0.99),
+        workers=1,
+        updates=config["updates"],
+        evaluations=EVALUATIONS,
+        watch=meta_loss,
+        seeds=jax.random.split(key, config["seeds"]),
+    )
+    passes = 2 * est.particles if isinstance(est, Perturbation) else 1
+    rows = []
+    for i in range(config["seeds"]):
+        theta = learned.params["theta"][i]
+        rows.append(
+            {
+                "run": i,
+                "meta_loss": float(learned.watched[i][-1]),
+                "first_rate": float(theta[-1][0]),
+                "last_rate": float(theta[-1][1]),
+                "curve_updates": learned.updates,
+                "curve_steps": learned.updates * unroll * passes,
+                "curve_loss": learned.watched[i],
+                "curve_first": theta[:, 0],
+                "curve_last": theta[:, 1],
+            }
+        )
+    return rows
