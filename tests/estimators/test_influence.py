@@ -1,4 +1,4 @@
-"""Estimators that go forward in time, in float64: against full backpropagation, by hand, over all sign patterns."""
+"""Estimators that go forward in time, in float64: against full backpropagation, and by hand."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ from tbptt_jax.analysis.cost import count
 from tbptt_jax.cells import Stack, SummedLayer, Tanh
 from tbptt_jax.gradients.influence.sparse import ByEntries, kept
 from tbptt_jax.models import sequence_shape
-from tests.problems import BATCH, HIDDEN, INPUTS, MODELS, distance, full_gradient, problem, scaled, total
+from tests.estimators.test_signs import with_given_noise
+from tests.problems import BATCH, HIDDEN, INPUTS, MODELS, distance, full_gradient, problem, scaled
 
 CHUNKS = 3
 
@@ -240,64 +241,6 @@ def test_parameters_of_another_float_are_taken():
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(grads))
 
 
-class Given:
-    """An estimator whose noise is given in the place of its key."""
-
-    def noise(self, key, shape, dynamics):
-        return key
-
-
-class GivenUORO(Given, tb.UORO):
-    name = "given_uoro"
-
-
-class GivenKFRTRL(Given, tb.KFRTRL):
-    name = "given_kf_rtrl"
-
-
-@cache
-def mean_over_signs(kind, name, length, chunks):
-    """The exact mean over all patterns of signs, of a short sequence of one batch row, in one chunk or more."""
-    model, params, batch = problem(name)
-    batch = jax.tree.map(lambda leaf: leaf[:length, :1], batch._replace(weights=batch.weights + 0.1))
-    est = kind()
-    hidden = 2 * HIDDEN if name == "lstm" else HIDDEN
-    each = hidden if kind is GivenUORO else 2
-    shape = (1, each) if kind is GivenUORO else (each,)  # of one product
-    signs = jnp.asarray(list(product((-1.0, 1.0), repeat=each * length))).reshape(-1, length, 1, *shape)
-
-    @jax.jit
-    def mean(params):
-        def one(signs):
-            carry, parts = est.init(model, params, batch, None), []
-            for i in range(chunks):
-                part = slice(i * length // chunks, (i + 1) * length // chunks)
-                chunk = jax.tree.map(lambda leaf, part=part: leaf[part], batch)
-                estimate, carry = est(model, params, carry, chunk, signs[part])
-                parts.append(scaled(jnp.sum(chunk.weights) / jnp.sum(batch.weights), estimate.grads))
-            return total(parts)
-
-        return jax.tree.map(lambda leaf: leaf.mean(0), jax.lax.map(one, signs, batch_size=512))
-
-    return mean(params), jax.jit(jax.grad(tb.loss, 1), static_argnums=0)(model, params, batch)
-
-
-@pytest.mark.parametrize(
-    "kind, name, length, chunks",
-    [
-        (GivenUORO, "tanh", 4, 1),
-        (GivenUORO, "tanh", 4, 2),
-        (GivenUORO, "lstm", 2, 1),
-        (GivenKFRTRL, "tanh", 6, 1),
-        (GivenKFRTRL, "tanh", 6, 2),
-        (GivenKFRTRL, "lstm", 5, 1),
-    ],
-)
-def test_the_mean_over_all_sign_patterns_is_the_exact_gradient(kind, name, length, chunks):
-    mean, exact = mean_over_signs(kind, name, length, chunks)
-    assert distance(mean, exact) < 1e-12
-
-
 def test_kf_rtrl_names_the_cells_that_it_takes():
     for name in ("gru", "two layers", "linen"):
         with pytest.raises(tb.UserError, match=r"kf_rtrl: a model rnn.* of one layer is needed whose weights act"):
@@ -337,7 +280,7 @@ def test_a_users_own_summed_layer_is_served_by_snap_rflo_and_kf_rtrl():
     assert start.influence.shape == (BATCH, 1, 1, HIDDEN, INPUTS + HIDDEN + 1)  # by units
     short = jax.tree.map(lambda leaf: leaf[:4, :1], batch._replace(weights=batch.weights + 0.1))
     signs = jnp.asarray(list(product((-1.0, 1.0), repeat=8))).reshape(-1, 4, 1, 2)
-    est = GivenKFRTRL()
+    est = with_given_noise(tb.KFRTRL())
     one = lambda signs: est(leaky, params, est.init(leaky, params, short, None), short, signs)[0].grads  # noqa: E731
     mean = jax.tree.map(lambda leaf: leaf.mean(0), jax.jit(jax.vmap(one))(signs))
     assert distance(mean, jax.grad(tb.loss, 1)(leaky, params, short)) < 1e-12

@@ -121,3 +121,39 @@ def test_forward_gradients_along_all_axes_are_the_gradient():
     ours, _ = jax.jit(lambda p: est(model, p, model.initial_state(p, 2), batch, jax.random.key(9)))(params)
     assert distance(ours.grads, restore((drawn @ exact) @ drawn / len(flat))) < 1e-12
     assert float(ours.loss) == pytest.approx(float(tb.loss(model, params, batch)), abs=1e-12)
+
+
+@pytest.mark.parametrize("reuse", [1, 2, 3])
+def test_gpes_has_the_mean_of_the_whole_stream(reuse):
+    mean, exact = mean_over_noise(tb.GPES, 3, reuse=reuse)
+    assert mean == pytest.approx(exact, abs=1e-12)
+
+
+@pytest.mark.parametrize(("reuse", "other"), [(1, tb.PES), (10**6, tb.NRES)])
+def test_the_ends_of_gpes_are_pes_and_nres(reuse, other):
+    model, params, batch = problem("tanh")
+
+    def stream(est):
+        carry, parts = est.init(model, params, batch, None), []
+        for i in range(4):
+            estimate, carry = est(model, params, carry, batch, jax.random.key(i))
+            parts.append(estimate.grads)
+        return parts
+
+    for ours, theirs in zip(stream(tb.GPES(0.1, 3, reuse=reuse)), stream(other(0.1, 3))):
+        assert distance(ours, theirs) == 0
+
+
+def test_unlocked_particles_start_anew_at_their_own_times():
+    model, params, batch = problem("tanh")
+    est = tb.NRES(0.1, 4, chunks=4, unlocked=True)
+    carry, before = est.init(model, params, batch, None), None
+    for i in range(8):
+        _, carry = est(model, params, carry, batch, jax.random.key(i))
+        changed = None if before is None else np.any(np.asarray(carry.vectors) != before, axis=1)
+        before = np.asarray(carry.vectors)
+        if changed is not None and i >= 4:
+            assert changed.tolist() == [(i + place) % 4 == 0 for place in range(4)]
+    assert np.all(np.any(before != 0, axis=1))
+    with pytest.raises(tb.UserError, match="unlocked"):
+        tb.PES(unlocked=True)
