@@ -11,17 +11,21 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer
 from tbptt_jax.diagonal_cells import DIAGONAL_CELLS
 from tbptt_jax.errors import UserError, choose
+from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Model, Params, State
 
 
 @dataclass(frozen=True)
 class RNN(Model):
-    """A recurrent cell with a linear readout o_t = W_qh h_t + b_q (no b_q where `bias` is False)."""
+    """A recurrent cell with a linear readout o_t = W_qh h_t + b_q (no b_q where `bias` is False). Inputs take the
+    type of the state, which is that of the weights; losses are of 32 bits at least."""
 
     cell: Cell
     outputs: int
     loss: Callable[[Array, Array], Array]
     bias: bool = True
+    dtype: Any = None
+    """Of the weights that `init` draws; None: the usual floats."""
 
     @property
     def summed_layer(self) -> SummedLayer | None:  # type: ignore[override]
@@ -32,7 +36,10 @@ class RNN(Model):
         readout = {"W_qh": jax.random.normal(readout_key, (self.outputs, self.cell.hidden)) / self.cell.hidden**0.5}
         if self.bias:
             readout["b_q"] = jnp.zeros(self.outputs)
-        return {"cell": self.cell.init(cell_key), "readout": readout}
+        params = {"cell": self.cell.init(cell_key), "readout": readout}
+        return (
+            params if self.dtype is None else with_floats(params, [leaf.astype(self.dtype) for leaf in floats(params)])
+        )
 
     def initial_state(self, params: Params, batch_size: int):
         return self.cell.initial_state(params["cell"], batch_size)
@@ -43,7 +50,7 @@ class RNN(Model):
                 f"inputs: floats of shape [T, B, {self.cell.inputs}] are needed, got {x.dtype} of shape "
                 f"{['T', *x.shape]}. For symbols write jax.nn.one_hot(symbols, {self.cell.inputs})"
             )
-        return self.cell.step(params["cell"], state, x)
+        return self.cell.step(params["cell"], state, x.astype(jnp.result_type(*floats(state))))
 
     def readout(self, params: Params, state: PyTree):
         weights = params["readout"]
@@ -51,7 +58,7 @@ class RNN(Model):
         return output + weights["b_q"] if self.bias else output
 
     def losses(self, output: PyTree, target: Array):
-        return self.loss(output, target)
+        return self.loss(output.astype(jnp.promote_types(output.dtype, jnp.float32)), target)
 
 
 def rnn(
@@ -64,20 +71,24 @@ def rnn(
     *,
     radius: float | None = None,
     orthogonal: bool = False,
+    dtype: Any = None,
 ) -> RNN:
     """A recurrent network: `cell` is "linear", "tanh", "gru", "lstm", "lru", "elstm", "mingru", a `Cell` class
     or instance of your own, or any flax RNN cell (see `flax_cells`).
 
     `radius` sets the spectral radius of every recurrent matrix at initialisation; `orthogonal` draws it orthogonal
     (radius 1 unless given). `loss` is "softmax" (integer targets), "squared", "binary" or a function
-    (output `[B, outputs]`, target) -> `[B]`. The linear model has no biases, as in the chapter.
+    (output `[B, outputs]`, target) -> `[B]`. The linear model has no biases, as in the chapter. `dtype` is that of the
+    weights, such as `jnp.bfloat16`: states and credit have it too.
     """
     for name, value in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+        raise UserError(f"dtype: a type of floats is needed, such as jax.numpy.bfloat16, got {dtype!r}")
     loss = loss if callable(loss) else choose("loss", loss, LOSSES)
     made = make_cell(cell, inputs, hidden, layers, radius, orthogonal)
-    return RNN(made, outputs, loss, bias=made.bias)
+    return RNN(made, outputs, loss, made.bias, None if dtype is None else jnp.dtype(dtype))
 
 
 def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:

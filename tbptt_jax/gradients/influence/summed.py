@@ -75,8 +75,9 @@ def units(cell: SummedLayer, dynamics: Dynamics, step: Step) -> Units:
     """The step of a model whose `summed_layer` is the cell."""
     weights = weights_of(cell, dynamics, step.params)
     h = cell.output(step.before)
-    inputs = jnp.concatenate([step.x, h, *([jnp.ones_like(h[:1])] if cell.bias else [])])
-    summed = step.x @ weights["W_hx"].T + h @ weights["W_hh"].T + (weights["b_h"] if cell.bias else 0)
+    x = step.x.astype(h.dtype)
+    inputs = jnp.concatenate([x, h, *([jnp.ones_like(h[:1])] if cell.bias else [])])
+    summed = x @ weights["W_hx"].T + h @ weights["W_hh"].T + (weights["b_h"] if cell.bias else 0)
     old = jax.tree.leaves(step.before)
     by_both = jax.vmap(jax.jacfwd(partial(one_unit, cell, dynamics), argnums=(0, 1)), in_axes=1, out_axes=2)
     direct, by_sum = by_both(jnp.stack(old), summed.reshape(cell.blocks, cell.hidden))
