@@ -33,6 +33,7 @@ from tbptt_jax.analysis.of_loss import Loss, exact_gradient, fitted
 from tbptt_jax.devices import over_devices
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, warmed_up
+from tbptt_jax.jax_internals import is_traced
 from tbptt_jax.models import Batch, Model, Params
 
 GROUPS = 32
@@ -57,7 +58,7 @@ class Measurement(NamedTuple):
 
     def __str__(self) -> str:
         """A table, where these are numbers: in a compiled function they are not."""
-        if any(isinstance(leaf, jax.core.Tracer) or jnp.ndim(leaf) for leaf in jax.tree.leaves(tuple(self))):
+        if any(is_traced(leaf) or jnp.ndim(leaf) for leaf in jax.tree.leaves(tuple(self))):
             return repr(self)
         rows = [
             f"{name:10}{value:12.4g}  [{low:.4g}, {high:.4g}]" for name, (value, low, high) in zip(self._fields, self)

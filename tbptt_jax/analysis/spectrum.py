@@ -39,7 +39,7 @@ class LagSpectrum(NamedTuple):
 
     def __str__(self) -> str:
         """The norms by lag, where these are numbers: in a compiled function they are not."""
-        if isinstance(self.products, jax.core.Tracer) or self.products.ndim != 2:
+        if is_traced(self.products) or self.products.ndim != 2:
             return repr(self)
         norms = [float(norm) for norm in self.norms]
         shown = norms if len(norms) <= SHOWN else [*norms[: SHOWN - 1], norms[-1]]

@@ -1,6 +1,7 @@
 """The gradient estimators, one file a method, and their index: a method is known everywhere by its line here."""
 
 from tbptt_jax.estimators.adaptive import Adaptive as Adaptive
+from tbptt_jax.estimators.adaptive_rolling import AdaptiveRolling as AdaptiveRolling
 from tbptt_jax.estimators.artbp import ARTBP as ARTBP
 from tbptt_jax.estimators.base import Estimator as Estimator
 from tbptt_jax.estimators.base import GatedEstimator as GatedEstimator

@@ -80,14 +80,17 @@ class Adaptive(Estimator):
         return carry._replace(state=model.initial_state(params, sequence_shape(batch)[1]))
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
-        measured = self.measured(model, params, carry.state, batch)
-        old = jnp.minimum(self.memory, carry.chunks / (carry.chunks + 1.0))  # of the first chunks, the plain mean
-        before = carry.lag, carry.prefix, carry.share
-        lag, prefix, share = jax.tree.map(lambda mean, now: old * mean + (1 - old) * now, before, measured)
-        norms = Norms(carry.state, lag, prefix, share, carry.chunks + 1)
+        norms = self.with_chunk(carry, self.measured(model, params, carry.state, batch))
         tau = self.choice(norms).tau
         estimate, state = Window(tau)(model, params, carry.state, batch, None)
         return estimate, norms._replace(state=state)
+
+    def with_chunk(self, carry: Norms, measured: tuple[Array, Array, Array]) -> Norms:
+        """The running means after one chunk more."""
+        old = jnp.minimum(self.memory, carry.chunks / (carry.chunks + 1.0))  # of the first chunks, the plain mean
+        before = carry.lag, carry.prefix, carry.share
+        lag, prefix, share = jax.tree.map(lambda mean, now: old * mean + (1 - old) * now, before, measured)
+        return Norms(carry.state, lag, prefix, share, carry.chunks + 1)
 
     def choice(self, carry: Norms) -> Choice:
         """What the norms that were seen make of delta: the τ of the latest chunk."""

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, PyTree
 from tbptt_jax.estimators.base import Estimate, Pace
 from tbptt_jax.estimators.buffered import Buffered
 from tbptt_jax.gradients.cuts.engine import cut_scan
-from tbptt_jax.gradients.cuts.kinds import Blocks
+from tbptt_jax.gradients.cuts.kinds import Blocks, Cut
 from tbptt_jax.models import Batch, Model, Params, Stopping, loss_of_states, sequence_shape, unroll
 
 
@@ -65,17 +65,25 @@ class Rolling(Buffered):
         return History(state, jax.tree.map(none_of, batch.inputs), jnp.zeros((self.before, batch_size), bool))
 
     def __call__(self, model: Model, params: Params, carry: History, batch: Batch, key: Array | None):
-        length, batch_size = sequence_shape(batch)
-        inputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), carry.inputs, batch.inputs)
-        there = jnp.concatenate([carry.there, jnp.ones((length, batch_size), bool)])
         offset = self.before % self.k2  # so that blocks end where the chunk's do
-        cut = Blocks(self.k1, self.k2, offset, whole=offset == 0)
+        return looking_back(Blocks(self.k1, self.k2, offset, whole=offset == 0), model, params, carry, batch)
 
-        def loss_and_state(params):
-            _, states = unroll(Stopping(model), params, carry.state, (inputs, there), partial(cut_scan, cut=cut))
-            own = jax.tree.map(lambda leaf: leaf[self.before :], states)
-            return loss_of_states(model, params, own, batch), jax.tree.map(lambda leaf: leaf[length - 1], states)
 
-        (loss, state), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
-        last = jax.tree.map(lambda leaf: leaf[length:], (inputs, there))
-        return Estimate(loss, grads), History(state, *last)
+def continued(history: History, batch: Batch) -> tuple[PyTree, Bool[Array, "T B"]]:
+    """The inputs before a chunk and its own, and which of these steps there are: what `Stopping` reads."""
+    inputs = jax.tree.map(lambda *parts: jnp.concatenate(parts), history.inputs, batch.inputs)
+    return inputs, jnp.concatenate([history.there, jnp.ones(sequence_shape(batch), bool)])
+
+
+def looking_back(cut: Cut, model: Model, params: Params, history: History, batch: Batch) -> tuple[Estimate, History]:
+    """What a cut makes of a chunk and the steps before it, which run again; and the history of the next chunk."""
+    length, before = sequence_shape(batch)[0], len(history.there)
+    read = continued(history, batch)
+
+    def loss_and_state(params: Params) -> tuple[Array, PyTree]:
+        _, states = unroll(Stopping(model), params, history.state, read, partial(cut_scan, cut=cut))
+        own = jax.tree.map(lambda leaf: leaf[before:], states)
+        return loss_of_states(model, params, own, batch), jax.tree.map(lambda leaf: leaf[length - 1], states)
+
+    (loss, state), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
+    return Estimate(loss, grads), History(state, *jax.tree.map(lambda leaf: leaf[length:], read))

@@ -47,6 +47,7 @@ EXAMPLES = [
     tb.EProp(),
     tb.KeRNL(),
     tb.Adaptive(0.1, longest=6),
+    tb.AdaptiveRolling(0.1, longest=4, every=2),
     tb.Telescope(0.7),
     tb.Telescope(0.7, first=2, single=True),
     tb.Optimal(0.8),

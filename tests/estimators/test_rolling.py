@@ -74,3 +74,40 @@ def test_it_is_trained_in_chunks_of_k2_steps():
     assert est.pace(64) == (10, 10.0) and tb.Rolling.of_length(10) == est and est.nominal_length == 10
     with pytest.raises(tb.UserError, match="rolling: k1 must be at least k2 = 4, got 2"):
         tb.Rolling(2, 4)
+
+
+@pytest.mark.parametrize("name, tau, every", [("tanh", 4, 3), ("lstm", 6, 2), ("gru", 5, 1)])
+def test_adaptive_rolling_of_one_length_is_rolling(name, tau, every):
+    model, params, batch = problem(name, length=CHUNKS * every)
+    batch = batch._replace(weights=batch.weights + 0.1)
+    ests = tb.AdaptiveRolling(0.1, longest=tau, shortest=tau, every=every), tb.Rolling(tau + every - 1, every)
+    parts = [jax.tree.map(lambda leaf, i=i: leaf[i * every : (i + 1) * every], batch) for i in range(CHUNKS)]
+    carries = [est.init(model, params, parts[0], None) for est in ests]
+    for i, part in enumerate(parts):  # with parameters that stand still: the one runs more steps again than the other
+        found, carries = zip(*(est(model, params, carry, part, None) for est, carry in zip(ests, carries)))
+        assert distance(found[0].grads, found[1].grads) < 1e-12, i
+
+
+def test_adaptive_rolling_measures_lags_across_chunks_and_chooses_by_them():
+    """Of the last of three chunks, with the same parameters: the norms are those of its losses in the whole stream."""
+    every, longest = 3, 5
+    model, params, batch = problem("tanh", length=3 * every)
+    params = params | {"cell": params["cell"] | {"W_hh": 0.3 * params["cell"]["W_hh"]}}  # so that credit fades
+    batch = batch._replace(weights=batch.weights + 0.1)
+    est = tb.AdaptiveRolling(0.1, longest=longest, every=every, memory=0.0)
+    parts = [jax.tree.map(lambda leaf, i=i: leaf[i * every : (i + 1) * every], batch) for i in range(3)]
+    carry = est.init(model, params, parts[0], None)
+    for part in parts:
+        _, carry = est(model, params, carry, part, None)
+    weights = batch.weights.at[: 2 * every].set(0.0)
+    exact = tb.exact.lag_spectrum(model, params, batch._replace(weights=weights)).norms
+    assert jnp.max(jnp.abs(carry.norms.lag - exact[:longest])) < 1e-12
+    taus = [int(type(est)(delta, longest=longest, every=every).choice(carry.norms).tau) for delta in (1e-9, 0.3, 1e9)]
+    assert taus[0] == longest and sorted(taus, reverse=True) == taus and taus[-1] == 1
+
+
+def test_adaptive_rolling_makes_an_update_every_few_steps():
+    est = tb.AdaptiveRolling(0.1, every=7)
+    assert est.pace(64) == (7, 7.0) and est.states_alive(7) == 39
+    with pytest.raises(tb.UserError, match="every"):
+        tb.AdaptiveRolling(0.1, every=0)
