@@ -205,7 +205,7 @@ def compare_means(samples: Any, exact: Any) -> tuple[bool | None, str]:
 
 
 def furthest(a: Any, b: Any) -> float:
-    return float(np.max([np.max(np.abs(x - y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))]))
+    return float(np.max([np.max(np.abs(x - 1.0 * y)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b))]))
 
 
 def flat(tree: PyTree):
