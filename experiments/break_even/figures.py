@@ -48,7 +48,8 @@ def one_panel(axes: Any, rows: pl.DataFrame, column: str) -> None:
     for batch, words in BATCHES.items():
         axes.axhline(batch, color="0.6", linewidth=0.7, zorder=0)
         place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-        axes.annotate(words, (1, batch), fontsize=6.5, color="0.4", **place)
+        behind = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6}
+        axes.annotate(words, (1, batch), fontsize=6.5, color="0.4", bbox=behind, zorder=4, **place)
     for (ours, theirs), part in rows.group_by("method", "against", maintain_order=True):
         value = pl.col(column)
         ends = [value.quantile(0.25).alias("low"), value.median().alias("middle"), value.quantile(0.75).alias("high")]
