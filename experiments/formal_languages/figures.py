@@ -15,9 +15,9 @@ def draw(table: pl.DataFrame) -> dict:
 
 
 def bits(table: pl.DataFrame):
-    best = at_best_rate(table, GROUP).sort("tau")
+    best = at_best_rate(table, GROUP, by="selection").sort("tau")
     tasks = best["task"].unique(maintain_order=True).to_list()
-    figure, grid = panels(len(tasks), 2, width=4.2, height=3.0)
+    figure, grid = panels(len(tasks), 2, width=4.2, height=3.1)
     line_of = shades(best["tau"].drop_nulls().unique())
     for (left, right), task in zip(grid, tasks):
         part = best.filter(pl.col("task") == task)
@@ -38,4 +38,13 @@ def bits(table: pl.DataFrame):
         )
         right.set(xlabel="bits per symbol at the end (line: entropy; dotted: without recall)")
         right.xaxis.label.set_fontsize(7)
+    figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
     return figure
+
+
+def message(best: pl.DataFrame) -> str:
+    words = []
+    for (task,), rows in best.group_by("task", maintain_order=True):
+        least, bits = rows.group_by("series").agg(pl.col("bits").mean()).sort("bits").row(0)
+        words.append(f"{str(task).partition('(')[0]}: {least} is lowest: {bits:.3f} of {rows['best'][0]:.3f} bits")
+    return "Bits a symbol at the end, at the chosen moment: " + "; ".join(words)

@@ -1,29 +1,24 @@
 """What one cell measures."""
 
 from math import log
-from typing import Any
 
-import optax
 from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.lab.config import Config
-from tbptt_jax.lab.learning import in_a_stream, learning_rows
+from tbptt_jax.lab.learning import in_a_stream
+from tbptt_jax.lab.protocol import RATES, chosen_and_reported, clipped_adam, losses_apart
 
-RATES = [1e-3, 3e-3, 1e-2]
 CHUNK = 32
 GROUP = ["task", "series", "tau"]
-
-
-def clipped_adam(rate: Any):
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
 
 def measure(config: Config, key: Array):
     est = config.estimator
     task, steps_an_update = in_a_stream(est, config.task, CHUNK)
+    model = task.model(config["cell"], config["hidden"])
     history = tb.train(
-        task.model(config["cell"], config["hidden"]),
+        model,
         est,
         task,
         clipped_adam,
@@ -32,10 +27,12 @@ def measure(config: Config, key: Array):
         evaluations=12,
         seeds=config["seeds"],
         learning_rates=RATES,
+        watch=losses_apart(model, config.task),
         checkpoint=tb.lab.checkpoint("training"),
     )
     floors = {name: value / log(2) for name, value in task.floors().items()}
-    rows = learning_rows(history, RATES, **floors)
-    for row in rows:
-        row |= {"bits": row["held_out"] / log(2), "curve_bits": row["curve_held_out"] / log(2)}
-    return rows
+    return [row | floors | in_bits(row) for row in chosen_and_reported(history, RATES)]
+
+
+def in_bits(row: dict) -> dict:
+    return {"bits": row["report"] / log(2), "curve_bits": row["curve_report"] / log(2)}
