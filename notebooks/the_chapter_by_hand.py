@@ -67,35 +67,8 @@ axes.legend(frameon=False)
 # Below, what the loss of step $t$ (down) gives to step $t-k$ (across): white is nothing.
 
 # %%
-model = tb.model(
-    init=lambda key: jnp.asarray(w),
-    initial_state=lambda w, batch: jnp.zeros((batch, 1)),
-    step=lambda w, h, x: w * h + x,
-    readout=lambda w, h: h[:, 0],
-    losses=lambda output, target: 0.5 * (output - target) ** 2,
-)
-
-
-def reach(gates):
-    """What the gates let through from step t back to step s: the product of those between."""
-    seen = np.zeros((T, T))
-    for t in range(T):
-        for s in range(t + 1):
-            seen[t, s] = np.prod(gates[s + 1 : t + 1])
-    return seen
-
-
-segment, randomized = tb.Segment(6), tb.Randomized(5 / 6)
-windows = np.tril(np.ones((T, T))) - np.tril(np.ones((T, T)), -6)
-draws = [
-    ("segments of 6", reach(np.asarray(segment.gates(None, T, 1))[:, 0])),
-    ("windows of 6", windows),
-    ("randomized, keep 5/6", reach(np.asarray(randomized.gates(jax.random.key(1), T, 1))[:, 0])),
-]
-figure, row = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")
-for axes, (name, seen) in zip(row, draws):
-    axes.imshow(seen, cmap="Blues", vmin=0, vmax=2)
-    axes.set(title=name, xlabel="step that is credited", ylabel="step of the loss")
+segment, window, randomized = tb.Segment(6), tb.Window(6), tb.Randomized(5 / 6)
+figure = tb.plot_reach(segment, window, randomized, length=T, key=jax.random.key(1))
 
 # %% [markdown]
 # ## What they cost
@@ -104,9 +77,16 @@ for axes, (name, seen) in zip(row, draws):
 # exactly here.
 
 # %%
+model = tb.model(
+    init=lambda key: jnp.asarray(w),
+    initial_state=lambda w, batch: jnp.zeros((batch, 1)),
+    step=lambda w, h, x: w * h + x,
+    readout=lambda w, h: h[:, 0],
+    losses=lambda output, target: 0.5 * (output - target) ** 2,
+)
 batch = tb.Batch(xs[:, None, None], jnp.ones((T, 1)), jnp.zeros((T, 1)).at[-1].set(1.0))
 full = jax.grad(tb.loss, 1)(model, jnp.asarray(w), batch)
-for est in (segment, tb.Window(6), randomized):
+for est in (segment, window, randomized):
     mean = tb.exact.expected_gradient(est, model, jnp.asarray(w), batch)
     variance = tb.exact.variance(est, model, jnp.asarray(w), batch)
     print(f"{est!s:32} mean {mean:8.4f}  of {full:8.4f}   standard deviation {np.sqrt(variance):.4f}")

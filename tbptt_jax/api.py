@@ -19,6 +19,7 @@ from tbptt_jax.networks import model as model
 from tbptt_jax.networks import rnn as rnn
 from tbptt_jax.ngrams import NGrams as NGrams
 from tbptt_jax.plots.bias import plot_bias as plot_bias
+from tbptt_jax.plots.reach import plot_reach as plot_reach
 from tbptt_jax.programs.loops import scans as scans
 from tbptt_jax.programs.truncate import truncate as truncate
 from tbptt_jax.results import load_results as load_results

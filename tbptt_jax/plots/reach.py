@@ -1,0 +1,42 @@
+"""The chapter's picture: how much credit each step gets from each loss, by truncation."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from tbptt_jax.errors import UserError
+from tbptt_jax.gradients.cuts.scan import scan
+
+MOST = 2.0
+"""The factor of credit that is drawn darkest."""
+
+
+def reach(truncation: Any, length: int, key: Array | None = None) -> Float[Array, "T T"]:
+    """The factor on the credit that the loss of step t (row) gives to step s (column): 1 where nothing is cut, 0 where
+    it is; one draw of a truncation that is random."""
+
+    def states(xs: Array) -> Array:  # each passes on what it has, so that only the cuts are seen
+        return scan(lambda h, x: (h + x, h + x), jnp.zeros(()), xs, truncation=truncation, key=key)[1]
+
+    return jax.jacrev(states)(jnp.zeros(length))
+
+
+def plot_reach(*truncations: Any, length: int = 24, key: Array | None = None) -> Any:
+    """What each truncation lets through, a panel each, as a matplotlib Figure; `key` is for those that draw."""
+    from matplotlib.figure import Figure  # slow to import, and needed by nobody else
+
+    if not truncations:
+        raise UserError("plot_reach: an estimator that cuts is needed, such as Segment(6)")
+    figure = Figure(figsize=(2.6 * len(truncations) + 0.4, 2.9), layout="constrained")
+    row = figure.subplots(1, len(truncations), squeeze=False)[0]
+    for number, (axes, truncation) in enumerate(zip(row, truncations)):
+        own = None if key is None else jax.random.fold_in(key, number)
+        axes.imshow(np.asarray(reach(truncation, length, own)), cmap="Blues", vmin=0, vmax=MOST)
+        axes.set_title(re.sub(r"(\.\d{3})\d+", r"\1", str(truncation)), loc="left", fontsize=9)  # 0.833 for 5/6
+        axes.set_xlabel("step that is credited")
+    row[0].set_ylabel("step of the loss")
+    return figure
