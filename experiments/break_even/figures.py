@@ -72,4 +72,5 @@ def message(table: pl.DataFrame) -> str:
         if n is not None:
             words.append(f"{f'{n:,.0f}' if n < NO_BATCH else 'none'} on {task.partition('(')[0]}")
     found = ", ".join(words)
-    return f"Unbiased truncation beats segments from so many sequences an update on:\n{found}"
+    words_of = "medians over lengths and networks"
+    return f"Unbiased truncation beats segments from so many sequences an update on ({words_of}):\n{found}"
