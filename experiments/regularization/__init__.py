@@ -2,9 +2,9 @@
 
 A network that is large for its text is trained on windows of 64 steps from anywhere in it, so often that it begins to
 learn them by heart: by truncations of all lengths, with equal data and equal updates, and beside them with zoneout, a
-regulariser that keeps every unit's old value with some probability. Then: the gap between its loss on held-out text and
-on text that it was trained on, the spectral radius of its W_hh, how fast its credit fades, and its horizon, the lag
-within which 95% of a loss's credit lies.
+regulariser that keeps every unit's old value with some probability. Then: its loss on a held-out text where its loss on
+what it was trained on is the same for all, and at its best moment, which another text chooses; the spectral radius of
+its W_hh, how fast its credit fades, and its horizon, the lag within which 95% of a loss's credit lies.
 """
 
 from tbptt_jax.experiments.regularization.claims import CHAPTER, CLAIMS
@@ -14,23 +14,25 @@ from tbptt_jax.lab.experiment import Experiment
 
 AXES = {
     "task": "time_machine",
-    "estimator": ["full()", "segment", "window", "geometric", "randomized", "artbp"],
-    "tau": [2, 4, 8, 16, 32],
+    "estimator": ["full()", "segment", "window", "randomized", "artbp"],
+    "tau": [2, 8, 32],
     "zoneout": [0.0, 0.1, 0.3],
     "validation": 0.8,
     "hidden": 128,
+    "seed": 0,
 }
 experiment = Experiment(
     name="regularization",
     source=CHAPTER,
-    version=2,
-    summary="what truncation makes of the model: horizon, spectral radius and the gap to held-out text, beside zoneout",
+    version=3,
+    summary="what truncation makes of the model: horizon, and the loss on held-out text at equal loss in training",
     axes={
-        "smoke": AXES | {"tau": [2, 16], "hidden": 32, "updates": 200, "seeds": 2},
-        "default": AXES | {"updates": 1500, "seeds": 2},
+        "smoke": AXES | {"tau": [2, 16], "hidden": 32, "updates": 200, "seeds": 3},
+        "default": AXES | {"updates": 1500, "seeds": 5},
         "paper": AXES | {"tau": [2, 4, 8, 16, 32, 64], "hidden": 512, "updates": 10_000, "seeds": 10},
     },
     measure=measure,
+    makes_sense=lambda config: config["zoneout"] == 0 or config["estimator"] == "full()",
     plot=draw,
     claims=CLAIMS,
 )

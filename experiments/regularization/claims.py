@@ -2,21 +2,52 @@
 
 import polars as pl
 
+from tbptt_jax.experiments.regularization.measure import EQUAL
 from tbptt_jax.lab.claims import Claim, Side
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
-FULL = Side("full backpropagation", (pl.col("series") == "full()") & (pl.col("zoneout") == 0))
-SHORTEST = {
-    series: Side(f"the shortest {series}s", (pl.col("series") == series) & (pl.col("tau") == pl.col("tau").min()))
-    for series in ("segment", "window")
-}
-SENTENCES = {
-    "horizon": "A model that is trained with {} looks back less far than one with all credit.",
-    "gap": "With {} the gap between training and held-out loss is smaller than with all credit.",
-    "held_out": "With {} the held-out loss at the end is smaller than with all credit.",
-}
-CLAIMS = tuple(
-    Claim(sentence.format(side.name), CHAPTER, quantity, side, FULL)
-    for quantity, sentence in SENTENCES.items()
-    for side in SHORTEST.values()
+KRUEGER = "Krueger et al. 2017, Zoneout"
+MARGIN = 0.02
+"""Nats a symbol: the least difference that matters."""
+IS_FULL = pl.col("series") == "full()"
+FULL = Side("full backpropagation", IS_FULL & (pl.col("zoneout") == 0))
+ZONEOUT = Side("zoneout", IS_FULL & (pl.col("zoneout") == 0.1))
+
+
+def shortest(series: str) -> Side:
+    where = (pl.col("series") == series) & (pl.col("tau") == pl.col("tau").min())
+    return Side(f"{series} at the shortest length", where)
+
+
+CLAIMS = (
+    *(
+        Claim(
+            f"A model that is trained with the shortest {series}s looks back less far than one with all credit.",
+            *(CHAPTER, "horizon", shortest(series), FULL),
+            margin=1.0,
+        )
+        for series in ("segment", "window")
+    ),
+    *(
+        Claim(
+            f"Where all have the same loss in training ({EQUAL} nats), {series} of the shortest length has a smaller "
+            "loss on held-out text than all credit.",
+            *(CHAPTER, "at_equal_loss", shortest(series), FULL),
+            margin=MARGIN,
+        )
+        for series in ("segment", "window", "artbp")
+    ),
+    *(
+        Claim(
+            f"At its best moment, {series} of the shortest length has a smaller loss on held-out text than all credit.",
+            *(CHAPTER, "report", shortest(series), FULL),
+            margin=MARGIN,
+        )
+        for series in ("segment", "window", "randomized")
+    ),
+    Claim(
+        "At its best moment, zoneout has a smaller loss on held-out text than the shortest segments.",
+        *(KRUEGER, "report", ZONEOUT, shortest("segment")),
+        margin=MARGIN,
+    ),
 )

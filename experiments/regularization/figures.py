@@ -1,58 +1,92 @@
-"""What a trained network has become, against the length that it was trained with; zoneout and full beside it."""
+"""What truncation makes of a network, against the length of its training; and held-out against training loss."""
 
 from functools import partial
+from typing import Any
 
+import numpy as np
 import polars as pl
 
+from tbptt_jax.experiments.regularization.measure import EQUAL
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
-from tbptt_jax.plots.learning import curve, shades
-from tbptt_jax.plots.style import panels
+from tbptt_jax.plots.learning import shades
+from tbptt_jax.plots.style import panels, style_of
 
 COLUMNS = {
-    "train_loss": "training loss at the end (nats)",
-    "held_out": "held-out loss at the end (nats)",
-    "gap": "held-out − training loss (nats)",
+    "report": "held-out loss, best moment",
+    "at_equal_loss": f"held-out loss at {EQUAL} in training",
     "horizon": "horizon (steps)",
-    "decay": "decay of credit a step",
     "radius": "spectral radius of W_hh",
 }
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"against_tau": partial(against_tau, table), "learning": partial(learning, table)}
+    return {"against_tau": partial(against_tau, table), "at_equal_loss": partial(at_equal_loss, table)}
 
 
 def against_tau(table: pl.DataFrame):
-    figure, grid = panels(2, 3, width=2.9, height=2.4, sharex=True)
+    figure, grid = panels(1, len(COLUMNS), width=2.5, height=2.5, sharex=True)
     line_of = shades(table["zoneout"].unique())
     for axes, (column, name) in zip(grid.flat, COLUMNS.items()):
         for (series, rate), rows in table.sort("zoneout").group_by(["series", "zoneout"], maintain_order=True):
+            rows = rows.filter(pl.col(column).is_not_null())
+            if rows.is_empty():
+                continue
             look = {"linestyle": line_of[rate]} if rows["tau"].null_count() else {}
-            label = f"{series}, zoneout {rate:g}" if rate else series
-            along_tau(axes, rows, column, series, label=label, **look)
-        axes.set(ylabel=name)
+            along_tau(axes, rows, column, series, label=f"{series}, zoneout {rate:g}" if rate else series, **look)
+        axes.set_ylabel(name, fontsize=8)
         mark_taus(axes, taus_of(table))
-    for axes in grid[-1]:
-        axes.set_xlabel("(expected) length τ (steps)")
+        axes.set_xlabel("(expected) length τ")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize="small")
+    figure.suptitle(message(table), fontsize=9.5, x=0.01, ha="left")
     return figure
 
 
-def learning(table: pl.DataFrame):
+def message(table: pl.DataFrame) -> str:
+    def mean(rows: pl.DataFrame) -> Any:
+        return rows["report"].mean()
+
+    full = table.filter(pl.col("series") == "full()")
+    short = table.filter((pl.col("series") == "segment") & (pl.col("tau") == pl.col("tau").min()))
+    if full.is_empty() or short.is_empty():
+        return "What truncation makes of a network"
+    words = f"Held-out loss at its best moment: the shortest segments {mean(short):.3f} nats, all credit "
+    zoneout = full.filter(pl.col("zoneout") == 0.1)
+    more = "" if zoneout.is_empty() else f", zoneout {mean(zoneout):.3f}"
+    return words + f"{mean(full.filter(pl.col('zoneout') == 0)):.3f}{more}"
+
+
+def at_equal_loss(table: pl.DataFrame):
+    """A panel an estimator: the held-out loss where the training has come to."""
     with_tau = needed(table.filter(pl.col("tau").is_not_null()), "an estimator with a τ is needed")
     names = with_tau["series"].unique(maintain_order=True).to_list()
-    figure, grid = panels(1, len(names), width=2.3, height=2.6, sharey=True)
+    figure, grid = panels(1, len(names), width=2.4, height=2.6, sharey=True, sharex=True)
     full = table.filter((pl.col("series") == "full()") & (pl.col("zoneout") == 0))
     line_of = shades(table["tau"].drop_nulls().unique())
     for axes, name in zip(grid[0], names):
-        curve(axes, full, "curve_updates", "curve_held_out", "full", "full()", marker="", linewidth=1)
-        part = table.filter(pl.col("series") == name).sort("tau")
-        for (tau,), rows in part.group_by("tau", maintain_order=True):
-            more = {"linestyle": line_of[tau], "marker": "", "linewidth": 1}
-            curve(axes, rows, "curve_updates", "curve_held_out", name, f"τ = {tau}", **more)
-        axes.set(xlabel="updates", title=name)
+        path(axes, full, "full()", "full()")
+        for (tau,), rows in table.filter(pl.col("series") == name).sort("tau").group_by("tau", maintain_order=True):
+            path(axes, rows, name, f"τ = {tau}", linestyle=line_of[tau])
+        axes.axvline(EQUAL, color="0.6", linewidth=0.7)
+        axes.set(xlabel="loss in training (nats)", title=name)
         axes.legend(fontsize=6.5)
+    grid[0, 0].invert_xaxis()
     grid[0, 0].set_ylabel("held-out loss (nats)")
+    figure.suptitle(message_at_equal_loss(table), x=0.01, ha="left", fontsize=9.5)
     return figure
+
+
+def path(axes: Any, rows: pl.DataFrame, name: str, label: str, **look: Any) -> None:
+    """The mean over seeds, from evaluation to evaluation."""
+    x, y = (np.mean(np.array(rows[f"curve_{column}"].to_list()), axis=0) for column in ("trained_on", "report"))
+    axes.plot(x, y, label=label, **style_of(name) | {"marker": "", "linewidth": 1.1} | look)
+
+
+def message_at_equal_loss(table: pl.DataFrame) -> str:
+    shortest = table.filter(pl.col("tau") == pl.col("tau").min()).group_by("series", maintain_order=True)
+    words = [(f"{name} of {rows['tau'][0]}", rows["at_equal_loss"].mean()) for (name,), rows in shortest]
+    full = table.filter((pl.col("series") == "full()") & (pl.col("zoneout") == 0))
+    found = [("all credit", full["at_equal_loss"].mean()), *words]
+    said = ", ".join(f"{name} {loss:.3f}" for name, loss in found if loss is not None)
+    return f"On held-out text, where all have {EQUAL} nats in training: {said}"

@@ -1,60 +1,30 @@
 """What one cell measures."""
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate
 from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
-from tbptt_jax.lab.learning import learning_rows
-from tbptt_jax.models import Around, Batch, Params
+from tbptt_jax.lab.masked import Zoneout
+from tbptt_jax.lab.protocol import chosen_and_reported, clipped_adam, laid_at_random, losses_apart
 
 RATE = 3e-3
 LENGTH = 64
-GROUP = ["series", "tau", "zoneout"]
+EVALUATIONS = 12
+EQUAL = 1.65
+"""Nats a symbol: a loss in training that all estimators pass, at which they are compared."""
 
 
-@dataclass(frozen=True)
-class ZoneoutModel(Around):
-    """A model whose state keeps the part of each unit's old value that its inputs (x, kept `[B, H]`) say."""
-
-    def step(self, params: Params, state: PyTree, x: PyTree):
-        x, kept = x
-        return kept * state + (1 - kept) * self.model.step(params, state, x)
-
-
-@dataclass(frozen=True)
-class Zoneout(tb.Task):
-    """A task with zoneout: units keep their old value with probability `rate` in training, and by that part on average
-    where it is evaluated (Krueger et al. 2017)."""
-
-    task: tb.Task
-    rate: float
-    hidden: int
-
-    @property
-    def streams(self):
-        return self.task.streams
-
-    @property
-    def length(self):
-        return self.task.length
-
-    def model(self, cell: Any = "tanh", hidden: int = 32, **options: Any):
-        return ZoneoutModel(self.task.model(cell, self.hidden, **options))
-
-    def batch(self, key: Array):
-        return self.noisy(self.task.batch(key), key)
+class Windows(Zoneout):
+    """All of the held-out text, in windows as long as those that are trained on."""
 
     def held_out(self, key: Array):
-        """All of the held-out text, in windows as long as those that are trained on."""
         batch = self.task.held_out(key)
 
         def windows(leaf):
@@ -64,62 +34,61 @@ class Zoneout(tb.Task):
 
         return self.calm(jax.tree.map(windows, batch))
 
-    def start(self, key: Array):
-        key, task_key = jax.random.split(key)
-        return key, self.task.start(task_key)
-
-    def chunk(self, source: PyTree, steps: Any = None):
-        key, now = jax.random.split(source[0])
-        batch, fresh, task_source = self.task.chunk(source[1], steps)
-        return self.noisy(batch, now), fresh, (key, task_source)
-
-    def noisy(self, batch: Batch, key: Array):
-        shape = (*batch.targets.shape, self.hidden)
-        return batch._replace(inputs=(batch.inputs, jax.random.bernoulli(key, self.rate, shape).astype(float)))
-
-    def calm(self, batch: Batch):
-        return batch._replace(inputs=(batch.inputs, jnp.full((*batch.targets.shape, 1), self.rate)))
-
 
 def measure(config: Config, key: Array):
-    est, rate = config.estimator, config["zoneout"]
-    if rate and est != tb.Full():
-        return []  # zoneout stands beside truncation, with the exact gradient
     text = replace(config.task, length=LENGTH, order="random", validation=config["validation"])
-    task = Zoneout(text, float(rate), config["hidden"])
+    task = Windows(text, float(config["zoneout"]), config["hidden"])
     model = task.model("tanh")
+    apart = losses_apart(model, task)
+    samples = [task.calm(text.batch(k)) for k in jax.random.split(jax.random.key(2), 8)]
+    sample = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *samples)
+
+    def watch(params):
+        return apart(params) | {"trained_on": tb.loss(model, params, sample)}
+
     history = tb.train(
         model,
-        est,
+        laid_at_random(config.estimator),
         task,
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(RATE)),
+        clipped_adam,
         steps=config["updates"],
         key=key,
-        evaluations=12,
+        evaluations=EVALUATIONS,
         seeds=config["seeds"],
+        learning_rates=[RATE],
+        watch=watch,
         checkpoint=tb.lab.checkpoint("training"),
     )
+    short = jax.tree.map(lambda leaf: leaf[:, :8], sample)
 
     @jax.jit
     @jax.vmap
     def become(params):
-        batch = task.calm(text.batch(jax.random.key(1)))
-        short = jax.tree.map(lambda leaf: leaf[:, :8], batch)
         norms = credit_norms(model, params, short)
-        seen = [tb.loss(model, params, task.calm(text.batch(k))) for k in jax.random.split(jax.random.key(2), 8)]
         within = jnp.cumsum(norms[-16:], axis=1) / jnp.sum(norms[-16:], axis=1, keepdims=True)
         return {
             "radius": spectral_radius(params["cell"]["W_hh"]),
             "decay": decay_rate(norms, 2, 24),
             "horizon": jnp.mean(jnp.sum(within < 0.95, axis=1) + 1.0),
-            "train_loss": jnp.mean(jnp.stack(seen)),
         }
 
-    found = {name: np.asarray(value)[None] for name, value in become(history.params).items()}
-    one_rate = history._replace(
-        **{name: getattr(history, name)[None] for name in ("seen", "loss", "held_out", "diverged_at")}
-    )
-    rows = learning_rows(one_rate, [RATE], **found)
+    became = jax.device_get(become(jax.tree.map(lambda leaf: leaf[0], history.params)))
+    rows = chosen_and_reported(history, [RATE])
     for row in rows:
-        row["gap"] = row["held_out"] - row["train_loss"]
+        trained_on = np.asarray(history.watched["trained_on"][0, row["run"]])
+        row |= {name: float(values[row["run"]]) for name, values in became.items()}
+        row |= {"trained_on": float(trained_on[-1]), "curve_trained_on": trained_on}
+        row["at_equal_loss"] = where_it_falls_to(EQUAL, trained_on, row["curve_report"])
     return rows
+
+
+def where_it_falls_to(level: float, falling: np.ndarray, values: np.ndarray) -> float | None:
+    """Of values at the same moments, that at which the first series falls to a level, between moments on the line."""
+    below = np.flatnonzero(falling <= level)
+    if not len(below):
+        return None
+    at = below[0]
+    if at == 0:
+        return float(values[0])
+    part = (falling[at - 1] - level) / (falling[at - 1] - falling[at])
+    return float(values[at - 1] + part * (values[at] - values[at - 1]))
