@@ -40,7 +40,7 @@ figure = tb.plot_bias(model, params, batch)
 # ## Unbiased, and noisy
 #
 # Randomized truncation keeps a step's credit with probability 1 − 1/τ. Bias² and variance are exact, and their sum is
-# the mean squared error of one sequence's estimate. Averaging over sequences divides the variance, and not the bias:
+# the mean squared error of an estimate from these 8 sequences. More of them divide the variance, and not the bias:
 # `tb.exact.break_even` says from how many on unbiased truncation is the better one.
 
 # %%

@@ -174,11 +174,13 @@ def plot_command(
     output: Path | None = None,
 ) -> int:
     """Draw what is recorded, in the look of `plots.style.Look`; of `select`, if it is given, alone."""
+    looks_otherwise = look is not None and (look.width, look.font_size) != (None, None)
+    if output is None and (select or looks_otherwise):
+        option = "--select" if select else "--width, --font-size"
+        raise UserError(f"{option}: say by --output where to; the committed figures would be written over")
     loaded = load(load_experiment(name), results, choices)
     frame = selected(measured(loaded, name), select)
     folder = output or loaded.place
-    if select and output is None:
-        raise UserError("--select: say by --output where to; the figures of the whole table would be written over")
     folder.mkdir(parents=True, exist_ok=True)
     for figure in draw(loaded.experiment, frame, folder, look):
         print(f"figure: {figure}")

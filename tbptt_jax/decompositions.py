@@ -2,7 +2,7 @@
 
 On a CPU, jaxlib 0.10 divides a batch of matrices among the threads that also run the rest of a program, and waits for
 them: of two batches in one program, each may wait for the other for ever. A matrix that comes alone is decomposed where
-it is.
+it is. These have no derivative: weights are drawn by them, and influences cut.
 """
 
 import jax

@@ -84,11 +84,24 @@ def rnn(
     for name, value in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
-    if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
-        raise UserError(f"dtype: a type of floats is needed, such as jax.numpy.bfloat16, got {dtype!r}")
+    if dtype is not None:
+        dtype = as_floats(dtype)
     loss = loss if callable(loss) else choose("loss", loss, LOSSES)
     made = make_cell(cell, inputs, hidden, layers, radius, orthogonal)
-    return RNN(made, outputs, loss, made.bias, None if dtype is None else jnp.dtype(dtype))
+    return RNN(made, outputs, loss, made.bias, dtype)
+
+
+def as_floats(dtype: Any) -> Any:
+    """A type of floats that JAX makes as things are."""
+    try:
+        kind = jnp.dtype(dtype)
+    except TypeError:
+        kind = None
+    if kind is None or not jnp.issubdtype(kind, jnp.floating):
+        raise UserError(f"dtype: a type of floats is needed, such as jax.numpy.bfloat16, got {dtype!r}")
+    if jax.dtypes.canonicalize_dtype(kind) != kind:
+        raise UserError(f"dtype: {kind} needs jax.config.update('jax_enable_x64', True)")
+    return kind
 
 
 def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:

@@ -42,5 +42,6 @@ def test_every_family_takes_it(est):
 
 
 def test_a_type_that_is_none_of_floats_is_refused():
-    with pytest.raises(tb.UserError, match="dtype: a type of floats"):
-        tb.rnn("tanh", 3, 4, 5, dtype=jnp.int32)
+    for dtype in (jnp.int32, "foo", 7):
+        with pytest.raises(tb.UserError, match="dtype: a type of floats"):
+            tb.rnn("tanh", 3, 4, 5, dtype=dtype)

@@ -44,3 +44,24 @@ def test_the_loss_of_a_row_sees_what_the_row_has_shown():
     row = [1, 0, 1]
     expected = [(b"\x01", 0), (b"\x01\x00", 1)]
     assert np.isclose(grams.loss(np.array([row])), -np.mean([log(grams.probabilities(c)[s]) for c, s in expected]))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((np.array([300, 1]), 256, 1), "text: symbols from 0 to 255 are needed, got 1 to 300"),
+        ((np.array([-1, 1]), 3, 1), "text: symbols from 0 to 2"),
+        ((np.eye(3), 3, 1), "text: whole numbers"),
+        ((np.array(TEXT), 3, 0), "order: a number of at least 1"),
+        ((np.array(TEXT), 300, 1), "classes: a number from 1 to 256"),
+    ],
+)
+def test_a_text_that_cannot_be_counted_is_refused(words, said):
+    with pytest.raises(tb.UserError, match=said):
+        tb.NGrams(*words)
+
+
+@pytest.mark.parametrize("rows", [np.array(TEXT), np.array([[0], [1]]), np.array([[0, 3]])])
+def test_rows_that_have_no_loss_are_refused(rows):
+    with pytest.raises(tb.UserError, match="rows: "):
+        tb.NGrams(np.array(TEXT), 3, 2).loss(rows)

@@ -1,10 +1,8 @@
 """Figures and tables for a paper, and the shell's completion: commands that read what is committed."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -57,9 +55,10 @@ def test_a_look_that_cannot_be(capfd, tmp_path, words, said):
     assert code == 2 and said in output and not (tmp_path / "figures").exists()
 
 
-def test_a_selection_does_not_replace_the_committed_figures(capfd):
-    code, output = tbptt(capfd, "plot", NAME, "--select", "pes", results=RESULTS)
-    assert code == 2 and "--output" in output
+@pytest.mark.parametrize("words", [["--select", "pes"], ["--width", "3in"], ["--font-size", "8"]])
+def test_what_is_drawn_otherwise_does_not_replace_the_committed_figures(capfd, words):
+    code, output = tbptt(capfd, "plot", NAME, *words, results=RESULTS)
+    assert code == 2 and words[0] in output and "--output" in output
 
 
 def test_claims_for_a_paper(capfd):
@@ -89,12 +88,3 @@ def test_bash_completes(capfd, tmp_path, line, expected):
     asked = f"COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; _tbptt; echo ${{COMPREPLY[@]}}"
     found = subprocess.run(["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, cwd=tmp_path)
     assert found.stdout.split() == expected and not found.stderr
-
-
-def test_no_color_is_respected():
-    """Rich reads NO_COLOR; nothing else colours what is printed."""
-    for more, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
-        line = [sys.executable, "-m", "tbptt_jax.cli", "claims", NAME, "--results", str(RESULTS)]
-        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | more
-        said = subprocess.run(line, capture_output=True, text=True, env=environment | {"FORCE_COLOR": "1"}).stdout
-        assert "GPES" in said and bool(re.search(r"\x1b\[[\d;]*3\dm", said)) <= coloured

@@ -45,6 +45,8 @@ def bits(table: pl.DataFrame):
 def message(best: pl.DataFrame) -> str:
     words = []
     for (task,), rows in best.group_by("task", maintain_order=True):
-        least, bits = rows.group_by("series").agg(pl.col("bits").mean()).sort("bits").row(0)
+        means = rows.group_by("series", "tau").agg(pl.col("bits").mean()).sort("bits")
+        series, tau, bits = means.row(0)
+        least = f"{series} of {tau}" if tau else series
         words.append(f"{str(task).partition('(')[0]}: {least} is lowest: {bits:.3f} of {rows['best'][0]:.3f} bits")
     return "Bits a symbol at the end, at the chosen moment: " + "; ".join(words)

@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 import tbptt_jax as tb
 from tbptt_jax.estimators.perturbation import Perturbation
 from tbptt_jax.lab.config import Config
-from tbptt_jax.lab.online import learn_online
+from tbptt_jax.lab.online import learn_online, number_of_chunks
 from tbptt_jax.models import chunk_loss
 
 TRUTH = {"log_a": float(np.log(10.0)), "log_r": float(np.log(28.0))}
@@ -24,7 +24,7 @@ WHOLE = ("full", "es")
 
 
 class Plan(NamedTuple):
-    """How often the paper updates, at which rate; and how many times slower from update 1,000 on."""
+    """How often the paper updates, at which rate; and by what the rate is multiplied from update 1,000 on."""
 
     updates: int
     rate: float
@@ -89,7 +89,7 @@ def measure(config: Config, key: Array):
     est, method = config.estimator, config.chosen[0].method
     plan, steps = PLANS.get(method, OTHERS), config["steps"]
     unroll, workers = (steps, 1) if method in WHOLE else (config["unroll"], config["workers"])
-    targets = heights(MODEL.initial_state(GUESS, 1), steps).reshape(steps // unroll, unroll, 1)
+    targets = heights(MODEL.initial_state(GUESS, 1), steps).reshape(number_of_chunks(steps, unroll), unroll, 1)
     starts = jnp.asarray(START) + jax.random.normal(jax.random.key(2**31 - 1), (config["starts"], 3))
     unseen = as_batch(heights(starts, steps))
     learned = learn_online(
@@ -98,7 +98,7 @@ def measure(config: Config, key: Array):
         as_batch(targets),
         optax.sgd(optax.piecewise_constant_schedule(plan.rate, {1000: plan.then})),
         workers=workers,
-        updates=max(EVALUATIONS, round(plan.updates * config["part"])),
+        updates=EVALUATIONS * max(1, round(plan.updates * config["part"] / EVALUATIONS)),
         evaluations=EVALUATIONS,
         watch=lambda params: chunk_loss(MODEL, params, starts, unseen)[0],
         seeds=jax.random.split(key, config["seeds"]),

@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 import tbptt_jax as tb
 from tbptt_jax.estimators.perturbation import Perturbation
 from tbptt_jax.lab.config import Config
-from tbptt_jax.lab.online import learn_online
+from tbptt_jax.lab.online import learn_online, number_of_chunks
 
 FIRST = (-4.0, -4.0)
 """The logarithms of the two rates before they are learned."""
@@ -30,8 +30,8 @@ def height(place: Array) -> Array:
 
 @dataclass(frozen=True)
 class Descent(tb.Model):
-    """Gradient descent whose rate goes from exp θ_1 at its first step to exp θ_2 at its last; a state is (place,
-    number of the step)."""
+    """Gradient descent whose rate goes linearly from exp θ_1 at its first step towards exp θ_2, which it would have
+    after the last; a state is (place, number of the step)."""
 
     steps: int
 
@@ -58,7 +58,7 @@ class Descent(tb.Model):
 
 def episode(steps: int, unroll: int) -> tb.Batch:
     """Nothing is read, and heights are compared with 0, in chunks `[C, T, 1]`."""
-    nothing = jnp.zeros((steps // unroll, unroll, 1))
+    nothing = jnp.zeros((number_of_chunks(steps, unroll), unroll, 1))
     return tb.Batch(nothing[..., None], nothing)
 
 

@@ -69,7 +69,7 @@ class Adaptive(Estimator):
         self.require("shortest", f"at most longest = {self.longest}", lambda shortest: shortest <= self.longest)
         self.require("memory", "a number from 0 to below 1", lambda memory: (memory >= 0) & (memory < 1))
         if self.fit not in FITS:
-            raise UserError(f"adaptive: fit must be one of {', '.join(FITS)}, got {self.fit!r}")
+            raise UserError(f"{self.name}: fit must be one of {', '.join(FITS)}, got {self.fit!r}")
 
     def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
         nothing = jnp.zeros(self.longest)

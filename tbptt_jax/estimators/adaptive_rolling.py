@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.adaptive import Adaptive, Norms
-from tbptt_jax.estimators.base import Pace
+from tbptt_jax.estimators.base import Estimate, Pace
 from tbptt_jax.estimators.rolling import History, Rolling, continued, looking_back
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
@@ -51,6 +51,19 @@ class AdaptiveRolling(Adaptive):
         return Rolled(self.init(model, params, batch, key).history, carry.norms)
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        """One estimate a piece of `every` steps; of a longer chunk, their mean by weight."""
+        estimates, weights = [], []
+        for start in range(0, sequence_shape(batch)[0], self.every):
+            piece = jax.tree.map(lambda leaf, start=start: leaf[start : start + self.every], batch)
+            estimate, carry = self.of_piece(model, params, carry, piece)
+            estimates.append(estimate)
+            weights.append(weight_of(piece))
+        if len(estimates) == 1:
+            return estimates[0], carry
+        parts = jnp.stack(weights) / jnp.maximum(jnp.sum(jnp.stack(weights)), 1e-30)  # without a loss all are 0
+        return jax.tree.map(lambda *leaves: jnp.tensordot(parts, jnp.stack(leaves), 1), *estimates), carry
+
+    def of_piece(self, model: Model, params: Params, carry: Rolled, batch: Batch) -> tuple[Estimate, Rolled]:
         history = carry.history
         measured = self.measured(Stopping(model), params, history.state, with_history(history, batch))
         norms = self.with_chunk(carry.norms, measured)
@@ -58,6 +71,12 @@ class AdaptiveRolling(Adaptive):
         cut = Gates((steps != self.longest - self.choice(norms).tau + 1).astype(float))
         estimate, history = looking_back(cut, model, params, history, batch)
         return estimate, Rolled(history, norms)
+
+
+def weight_of(batch: Batch) -> Array:
+    """How much of a loss a batch has."""
+    steps, batch_size = sequence_shape(batch)
+    return jnp.asarray(float(steps * batch_size)) if batch.weights is None else jnp.sum(batch.weights)
 
 
 def with_history(history: History, batch: Batch) -> Batch:

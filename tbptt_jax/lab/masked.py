@@ -4,13 +4,14 @@ The numbers are part of a task's inputs, so that the forward pass and what is ru
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from tbptt_jax.models import Around, Batch, Model, Params, State
+from tbptt_jax.errors import UserError
+from tbptt_jax.models import Accompanied, Batch, Model, Params, State, sequence_shape
 from tbptt_jax.tasks.base import Task
 
 
@@ -22,7 +23,11 @@ class Masked(Task):
     task: Task
     keep: float
     hidden: int
-    scale: float = 1.0
+    scale: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        self.require("keep", "a probability from 0 to 1", lambda keep: (keep >= 0) & (keep <= 1))
+        self.require_whole("hidden", 1)
 
     @property
     def streams(self):  # type: ignore[override]
@@ -32,7 +37,9 @@ class Masked(Task):
     def length(self):  # type: ignore[override]
         return self.task.length
 
-    def model(self, cell: Any = "tanh", hidden: int = 0, **options: Any) -> Model:
+    def model(self, cell: Any = "tanh", hidden: int | None = None, **options: Any) -> Model:
+        if hidden not in (None, self.hidden):
+            raise UserError(f"hidden: the masks are of {self.hidden} units, got {hidden}")
         return self.task.model(cell, self.hidden, **options)
 
     def batch(self, key: Array) -> Batch:
@@ -51,11 +58,11 @@ class Masked(Task):
         return self.noisy(batch, now), fresh, (key, task_source)
 
     def noisy(self, batch: Batch, key: Array) -> Batch:
-        kept = jax.random.bernoulli(key, self.keep, (*batch.targets.shape, self.hidden))
+        kept = jax.random.bernoulli(key, self.keep, (*sequence_shape(batch), self.hidden))
         return batch._replace(inputs=(batch.inputs, self.scale * kept.astype(float)))
 
     def calm(self, batch: Batch) -> Batch:
-        mean = jnp.full((*batch.targets.shape, self.hidden), self.scale * self.keep)
+        mean = jnp.full((*sequence_shape(batch), self.hidden), self.scale * self.keep)
         return batch._replace(inputs=(batch.inputs, mean))
 
     def floors(self) -> dict[str, float]:
@@ -63,24 +70,25 @@ class Masked(Task):
 
 
 @dataclass(frozen=True)
-class ZoneoutModel(Around):
+class ZoneoutModel(Accompanied):
     """A model whose state keeps the part of each unit's old value that its inputs (x, kept `[B, H]`) say."""
 
     def step(self, params: Params, state: State, x: PyTree) -> State:
         x, kept = x
-        return kept * state + (1 - kept) * self.model.step(params, state, x)
+        new = self.model.step(params, state, x)
+        return jax.tree.map(lambda new, old: (kept * old + (1 - kept) * new).astype(new.dtype), new, state)
 
 
 class Zoneout(Masked):
     """Units keep their old value with probability `keep` in training, and by that part on average where it is
     evaluated (Krueger et al. 2017)."""
 
-    def model(self, cell: Any = "tanh", hidden: int = 0, **options: Any) -> Model:
-        return ZoneoutModel(super().model(cell, **options))
+    def model(self, cell: Any = "tanh", hidden: int | None = None, **options: Any) -> Model:
+        return ZoneoutModel(super().model(cell, hidden, **options))
 
 
 @dataclass(frozen=True)
-class DropoutModel(Around):
+class DropoutModel(Accompanied):
     """A model whose readout sees its state times the second part of its inputs (x, m `[B, H]`): the mask of a step is
     carried beside its state."""
 
@@ -100,9 +108,13 @@ class DropoutModel(Around):
 class Dropout(Masked):
     """The readout sees each unit's value divided by `keep` with that probability, else 0 (Zaremba et al. 2014)."""
 
-    @classmethod
-    def of(cls, task: Task, rate: float, hidden: int) -> "Dropout":
-        return cls(task, 1 - rate, hidden, 1 / (1 - rate))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require("keep", "a probability above 0", lambda keep: keep > 0)
 
-    def model(self, cell: Any = "tanh", hidden: int = 0, **options: Any) -> Model:
-        return DropoutModel(super().model(cell, **options), self.hidden)
+    @property
+    def scale(self) -> float:  # type: ignore[override]
+        return 1 / self.keep
+
+    def model(self, cell: Any = "tanh", hidden: int | None = None, **options: Any) -> Model:
+        return DropoutModel(super().model(cell, hidden, **options), self.hidden)

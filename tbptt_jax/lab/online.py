@@ -10,8 +10,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PyTree
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.models import Batch, Model
+
+
+def number_of_chunks(steps: int, unroll: int) -> int:
+    """Of an episode, in whole chunks of `unroll` steps."""
+    if unroll < 1 or steps % unroll:
+        raise UserError(f"unroll: a divisor of the {steps} steps is needed, got {unroll}")
+    return steps // unroll
 
 
 class Workers(NamedTuple):
@@ -22,11 +30,14 @@ class Workers(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """What became of a training at its start and at E evaluations, all leaves `[E + 1, ...]`."""
+    """What became of N trainings, at their start and at E evaluations."""
 
     updates: np.ndarray
+    """Updates made, `[E + 1]`."""
     params: PyTree
+    """Leaves `[N, E + 1, ...]`."""
     watched: PyTree
+    """The same."""
 
 
 def learn_online(
@@ -43,7 +54,9 @@ def learn_online(
 ) -> Learned:
     """One update a chunk, by the mean of the workers' estimates, each on the chunk that it stands before; at the end of
     the episode it starts anew. `chunks` has leaves `[C, T, B, ...]`. An update that is not finite is not made. There is
-    a training for each of the keys `seeds`, side by side: leaves are `[N, E + 1, ...]`."""
+    a training for each of the keys `seeds`, side by side."""
+    if updates < 1 or updates % evaluations:
+        raise UserError(f"updates: a multiple of the {evaluations} evaluations is needed, got {updates}")
     count = len(chunks.targets)
     start = jax.tree.map(lambda leaf: leaf[0], chunks)
 
@@ -51,7 +64,7 @@ def learn_online(
         """A worker's estimate on its next chunk, and the worker after it."""
         batch = jax.tree.map(lambda leaf: leaf[jnp.maximum(place, 0)], chunks)
         start_key, key = jax.random.split(key)
-        anew = est.init(model, params, batch, start_key)
+        anew = est.restart(model, params, carry, batch, start_key)
         carry = jax.tree.map(lambda new, old: jnp.where(place <= 0, new, old), anew, carry)
         estimate, carry = est(model, params, carry, batch, key)
         grads = jax.tree.map(lambda leaf: jnp.where(place >= 0, leaf, 0.0), estimate.grads)

@@ -111,3 +111,13 @@ def test_adaptive_rolling_makes_an_update_every_few_steps():
     assert est.pace(64) == (7, 7.0) and est.states_alive(7) == 39
     with pytest.raises(tb.UserError, match="every"):
         tb.AdaptiveRolling(0.1, every=0)
+
+
+@pytest.mark.parametrize("name, tau, every", [("tanh", 4, 2), ("lstm", 5, 3)])
+def test_adaptive_rolling_of_a_long_chunk_goes_through_it_in_pieces(name, tau, every):
+    model, params, batch = problem(name, length=4 * every)
+    batch = batch._replace(weights=batch.weights + 0.1)
+    est = tb.AdaptiveRolling(0.1, longest=tau, shortest=tau, every=every)
+    whole = tb.gradient(est, model, params, batch)
+    assert distance(whole, tb.gradient(tb.Rolling(tau + every - 1, every), model, params, batch)) < 1e-12
+    assert distance(whole, tb.gradient(tb.Full(), model, params, batch)) > 1e-6

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.lab.online import learn_online
+from tbptt_jax.lab.online import learn_online, number_of_chunks
 from tests.problems import distance
 
 CHUNKS, LENGTH = 3, 4
@@ -99,3 +99,28 @@ def test_an_update_that_is_not_finite_is_not_made(rate):
     )
     first, last = (jax.tree.map(lambda leaf, at=at: leaf[0, at], learned.params) for at in (0, 1))
     assert distance(first, last) == 0
+
+
+def test_what_is_learned_outlives_the_episode():
+    """Adaptive truncation has seen as many chunks as there were updates, over three episodes."""
+    seen = []
+
+    class Watched(tb.Adaptive):
+        name = "watched"
+
+        def choice(self, carry):
+            jax.debug.callback(lambda chunks: seen.append(int(chunks)), carry.chunks)
+            return super().choice(carry)
+
+    options = {"workers": 1, "updates": 9, "evaluations": 1, "watch": lambda params: 0.0, "seeds": KEYS[:1]}
+    learn_online(MODEL, Watched(0.1, longest=4), episode(), optax.sgd(0.1), **options)
+    jax.effects_barrier()
+    assert max(seen) == 9
+
+
+def test_updates_and_unrolls_that_do_not_fit_are_refused():
+    options = {"workers": 1, "evaluations": 40, "watch": lambda params: 0.0, "seeds": KEYS[:1]}
+    with pytest.raises(tb.UserError, match="updates: a multiple of the 40 evaluations is needed, got 30"):
+        learn_online(MODEL, tb.Full(), episode(), optax.sgd(0.1), updates=30, **options)
+    with pytest.raises(tb.UserError, match="unroll: a divisor of the 100 steps is needed, got 30"):
+        number_of_chunks(100, 30)

@@ -15,7 +15,7 @@ TEXT = tb.Copy(length=12, batch_size=3, longest=3)
 
 
 def test_without_dropout_it_is_the_network():
-    task = Dropout.of(TEXT, 0.0, 5)
+    task = Dropout(TEXT, 1.0, 5)
     params = task.model("gru").init(jax.random.key(0))
     masked, plain = task.batch(jax.random.key(1)), TEXT.batch(jax.random.key(1))
     ours, theirs = task.model("gru"), TEXT.model("gru", 5)
@@ -24,7 +24,7 @@ def test_without_dropout_it_is_the_network():
 
 
 def test_dropout_is_seen_by_the_readout_alone_and_has_mean_one():
-    task = Dropout.of(replace(TEXT, batch_size=400), 0.25, 6)
+    task = Dropout(replace(TEXT, batch_size=400), 0.75, 6)
     model = task.model("tanh")
     masks = task.batch(jax.random.key(0)).inputs[1]
     assert set(np.unique(masks)) == {0.0, 1 / 0.75} and abs(masks.mean() - 1) < 0.02  # 28,800 draws: 0.0034 each way
@@ -54,3 +54,22 @@ def test_a_stream_goes_on_where_it_stopped_with_fresh_masks():
     second, again, _ = task.chunk(source)
     assert task.streams and bool(fresh) and not bool(again)
     assert np.any(first.inputs[1] != second.inputs[1])
+
+
+@pytest.mark.parametrize("kind", [Dropout, Zoneout])
+@pytest.mark.parametrize("task", [TEXT, tb.Adding(length=6, batch_size=2)], ids=lambda task: task.name)
+@pytest.mark.parametrize("options", [{"cell": "lstm"}, {"cell": "tanh", "layers": 2}], ids=str)
+def test_any_network_and_any_target(kind, task, options):
+    masked = kind(task, 0.5, 4)
+    model = masked.model(**options)
+    batch = masked.batch(jax.random.key(0))
+    assert np.isfinite(tb.loss(model, model.init(jax.random.key(1)), batch))
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(tb.UserError, match="keep"):
+        Zoneout(TEXT, 5.0, 4)
+    with pytest.raises(tb.UserError, match="keep"):
+        Dropout(TEXT, 0.0, 4)
+    with pytest.raises(tb.UserError, match="hidden: the masks are of 4 units, got 32"):
+        Zoneout(TEXT, 0.5, 4).model("tanh", 32)

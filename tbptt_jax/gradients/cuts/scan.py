@@ -104,9 +104,16 @@ def truncation_cut(
     if batch_axis is None:
         return truncation.cut_seeing(inputs, key, steps, None)
     if truncation.sees_inputs:
-        axis = batch_axis + 1 if batch_axis >= 0 else batch_axis
-        inputs = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, axis, 1), inputs)
+        inputs = jax.tree.map(lambda leaf: batch_second(leaf, batch_axis), inputs)
     return truncation.cut_seeing(inputs, key, steps, batch_size_of(state, batch_axis)).along(batch_axis)
+
+
+def batch_second(leaf: Array, axis: int) -> Array:
+    """What is read at each step `[T, ...]`, its batch axis moved behind the steps; one without such an axis, such as a
+    counter of steps, as it is."""
+    if not -leaf.ndim < axis < leaf.ndim - 1:
+        return leaf
+    return jnp.moveaxis(leaf, axis + 1 if axis >= 0 else axis, 1)
 
 
 def batch_size_of(state: PyTree, axis: int) -> int:
