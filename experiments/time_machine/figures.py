@@ -1,84 +1,111 @@
-"""Perplexity against updates, symbols and seconds; and where it ends, against the length of truncation."""
+"""Where the perplexity ends, against the length of truncation; and against updates, symbols and seconds."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from tbptt_jax.experiments.time_machine.measure import GROUP
-from tbptt_jax.lab.claims import needed
-from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.lab.claims import NotMeasured, needed
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
-from tbptt_jax.plots.learning import curve, shades
-from tbptt_jax.plots.style import panels
+from tbptt_jax.plots.learning import shades
+from tbptt_jax.plots.style import panels, style_of
 
-HIGHEST = 20.0
+KINDS = {("sequential", "every chunk"): "an update every 64 steps", ("sequential", "at cuts"): "an update at every cut"}
+GROUP = ["cell", "order", "updates", "series", "tau"]
+GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    best = at_best_rate(table, GROUP)
-    networks, trigram = best.filter(pl.col("cell") != "trigram"), best.filter(pl.col("cell") == "trigram")
-    figures = {"by_length": partial(by_length, networks, trigram)}
-    for (cell,), part in networks.group_by("cell", maintain_order=True):
-        figures[f"learning_{cell}"] = partial(learning, part, trigram, cell)
+    best = at_best_rate(table)
+    figures = {"by_length": partial(by_length, best)}
+    for (cell,), part in best.group_by("cell", maintain_order=True):
+        figures[f"learning_{cell}"] = partial(learning, part)
     return figures
 
 
-def by_length(networks: pl.DataFrame, trigram: pl.DataFrame):
-    needed(networks, "a network is needed")
-    networks = networks.with_columns(pl.col("held_out").exp().alias("perplexity"))
-    orders, cells = (networks[name].unique(maintain_order=True).to_list() for name in ("order", "cell"))
-    figure, grid = panels(len(orders), len(cells), width=2.8, height=2.4, sharex=True, sharey=True)
-    for axes_row, order in zip(grid, orders):
-        for axes, cell in zip(axes_row, cells):
-            part = networks.filter((pl.col("order") == order) & (pl.col("cell") == cell))
-            for (name,), rows in part.group_by("series", maintain_order=True):
-                along_tau(axes, rows, "perplexity", name, shift=1.0)
-            baseline = trigram.filter(pl.col("order") == order)["held_out"]
-            if len(baseline):
-                axes.axhline(np.exp(baseline.mean()), color="gray", linestyle="--", label="trigram")
-            axes.set(title=f"{cell}, {order}")
-            mark_taus(axes, taus_of(part))
-    for axes in grid[-1]:
-        axes.set_xlabel("(expected) length τ (steps)")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("held-out perplexity")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=7, fontsize="small")
-    return figure
+def at_best_rate(table: pl.DataFrame) -> pl.DataFrame:
+    """The learning rate whose mean selection loss is the smallest, in each group."""
+    means = table.group_by([*GROUP, "learning_rate"]).agg(pl.col("selection").mean())
+    best = means.sort("selection", "learning_rate").group_by(GROUP, maintain_order=True).first().drop("selection")
+    return table.join(best, on=[*GROUP, "learning_rate"], nulls_equal=True)
 
 
-def learning(best: pl.DataFrame, trigram: pl.DataFrame, cell: Any):
-    orders = best["order"].unique(maintain_order=True).to_list()
-    figure, grid = panels(len(orders), 3, width=3.0, height=2.6, sharey=True)
-    line_of = shades(best["tau"].drop_nulls().unique())
-    for axes_row, order in zip(grid, orders):
-        for axes, (x, name) in zip(
-            axes_row,
-            (
-                ("curve_seen", "symbols seen"),
-                ("curve_updates", "updates"),
-                ("curve_seconds", "seconds a run, of all side by side"),
-            ),
-        ):
-            for (est, tau), rows in best.filter(pl.col("order") == order).group_by(
-                ["series", "tau"], maintain_order=True
+def measured_kinds(best: pl.DataFrame) -> dict[tuple[str, str], str]:
+    """Orders and moments of updates that are in the table, and their names."""
+    there = set(best.select("order", "updates").unique().rows())
+    found = {kind: words for kind, words in KINDS.items() if kind in there}
+    if not found:
+        raise NotMeasured("the text in sequence is needed")
+    return found
+
+
+def by_length(best: pl.DataFrame):
+    best = best.with_columns(pl.col("report").exp().alias("perplexity"))
+    cells = best["cell"].unique(maintain_order=True).to_list()
+    kinds = measured_kinds(best)
+    figure, grid = panels(len(cells), len(kinds), width=3.6, height=2.8, sharex=True, sharey=True)
+    for axes_row, cell in zip(grid, cells):
+        for axes, ((order, updates), words) in zip(axes_row, kinds.items()):
+            rows = best.filter((pl.col("cell") == cell) & (pl.col("order") == order))
+            part = rows.filter(pl.col("updates") == updates)
+            full = rows.filter(pl.col("series") == "full()")
+            for (name,), lines in pl.concat([full, part.filter(pl.col("series") != "full()")]).group_by(
+                "series", maintain_order=True
             ):
-                label = f"{est}, τ = {tau}" if tau else est
-                more = {"linestyle": line_of.get(tau, "-"), "linewidth": 1.1}
-                curve(axes, rows, x, "curve_held_out", est, label, transform=perplexity, **more)
-            for rows in [trigram.filter(pl.col("order") == order)] * (x != "curve_seconds"):
-                if rows.height:
-                    curve(axes, rows, x, "curve_held_out", "trigram", "trigram", perplexity, color="gray", marker="")
-            axes.set(xlabel=name, xscale="log", yscale="log")
-            axes.set_yticks([6, 8, 10, 14, 20], labels=["6", "8", "10", "14", "20"])
+                along_tau(axes, lines, "perplexity", name, shift=1.0)
+            for column, name in GRAMS.items():
+                level = float(np.exp(best[column][0]))
+                axes.axhline(level, color="0.5", linestyle=":", linewidth=1)
+                axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
+            axes.set_title(f"{cell}: {words}", fontsize=9)
+            axes.set_xlabel("(expected) length τ (steps)")
+            mark_taus(axes, taus_of(best))
+            axes.set(yscale="log")
+            axes.set_yticks([4, 4.5, 5, 5.5, 6, 6.5], labels=["4", "4.5", "5", "5.5", "6", "6.5"])
             axes.minorticks_off()
-        axes_row[0].set(ylabel="held-out perplexity", title=f"{cell}, {order}")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=6, fontsize="x-small")
+        axes_row[0].set_ylabel("perplexity on the report set")
+    handles: dict[str, Any] = {}
+    for axes in grid.flat:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels())))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=7, fontsize="small")
+    figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
     return figure
 
 
-def perplexity(losses: Any):
-    return np.minimum(np.exp(np.minimum(losses, 50)), HIGHEST)
+def message(best: pl.DataFrame) -> str:
+    def mean(series: str, updates: str, tau: int | None) -> float | None:
+        same = pl.col("tau").is_null() if tau is None else pl.col("tau") == tau
+        where = (pl.col("series") == series) & (pl.col("updates") == updates) & (pl.col("order") == "sequential") & same
+        return best.filter(where)["perplexity"].mean()  # type: ignore[return-value]
+
+    short = min(taus_of(best), default=None)
+    values = mean("full()", "every chunk", None), mean("segment", "every chunk", short)
+    if None in values:
+        return "Perplexity on The Time Machine at equal data"
+    full, cut = values
+    return f"Perplexity on The Time Machine at equal data:\nall credit {full:.2f}, segments of {short} {cut:.2f}"
+
+
+def learning(best: pl.DataFrame):
+    best = needed(best.filter(pl.col("order") == "sequential"), "the text in sequence")
+    kinds = measured_kinds(best)
+    figure, grid = panels(len(kinds), 3, width=2.9, height=2.4, sharey=True)
+    line_of = shades(best["tau"].drop_nulls().unique())
+    for axes_row, ((_, updates), words) in zip(grid, kinds.items()):
+        rows = best.filter(pl.col("updates") == updates)
+        for axes, (x, name) in zip(
+            axes_row, (("curve_seen", "symbols seen"), ("curve_updates", "updates"), ("seconds", "seconds a run"))
+        ):
+            for (series, tau), part in rows.group_by(["series", "tau"], maintain_order=True):
+                y = np.exp(np.mean(np.array(part["curve_report"].to_list()), axis=0))
+                at = np.mean(np.array(part["curve_updates" if x == "seconds" else x].to_list()), axis=0)
+                if x == "seconds":  # of all runs side by side, divided among them
+                    at = at / at[-1] * part["seconds"][0] / part["side_by_side"][0]
+                look = style_of(series) | {"marker": "", "linestyle": line_of.get(tau, "-"), "linewidth": 1.1}
+                axes.plot(at, y, label=f"{series}, τ = {tau}" if tau else series, **look)
+            axes.set(xlabel=name, xscale="log", yscale="log")
+            axes.set_yticks([4, 5, 6, 8, 10], labels=["4", "5", "6", "8", "10"])
+            axes.minorticks_off()
+        axes_row[0].set(ylabel="perplexity", title=words)
+        axes_row[-1].legend(fontsize=5.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure

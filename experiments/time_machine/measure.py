@@ -1,6 +1,7 @@
 """What one cell measures."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import optax
@@ -8,35 +9,67 @@ from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.lab.config import Config
-from tbptt_jax.lab.learning import in_a_stream, learning_rows
+from tbptt_jax.lab.learning import in_a_stream
+from tbptt_jax.lab.masked import Dropout
+from tbptt_jax.lab.protocol import chosen_and_reported, laid_at_random, losses_apart
+from tbptt_jax.ngrams import NGrams
+from tbptt_jax.tasks.text import Text
 
 CHUNK = 64
-RATES = [0.5, 2.0, 4.0]
-GROUP = ["cell", "order", "series", "tau"]
+RATES = [1e-3, 4e-3]
+DROPOUT, DECAY = 0.2, 0.01
+ORDERS = range(1, 7)  # of the n-grams
 
 
-def clipped_sgd(rate: Any):
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(rate))
+def makes_sense(config: Config) -> bool:
+    """Updates are made at the cuts of segments, artbp and rolling, in a stream, and of the last two only there; in
+    random order the exact gradient stands alone."""
+    method = config.chosen[0].method
+    if config["updates"] == "at cuts":
+        return config["order"] == "sequential" and method in ("segment", "artbp", "rolling")
+    if config["order"] == "random":
+        return method == "full"
+    return method not in ("artbp", "rolling")
 
 
 def measure(config: Config, key: Array):
-    if config["cell"] == "trigram" and config.estimator != tb.Full():
-        return []  # every estimator of its gradient is the exact one
-    est, steps_an_update = config.estimator, CHUNK
-    task = replace(config.task, length=CHUNK, batch_size=config["batch"], order=config["order"])
-    if task.streams:
-        task, steps_an_update = in_a_stream(est, task, CHUNK)
-    model = tb.trigram(task.inputs) if config["cell"] == "trigram" else task.model(config["cell"], config["hidden"])
+    text = replace(config.task, length=CHUNK, batch_size=config["batch"], order=config["order"])
+    est, steps_an_update = config.estimator, float(CHUNK)
+    if config["updates"] == "at cuts":
+        text, steps_an_update = in_a_stream(est, text, CHUNK)
+    else:
+        est = laid_at_random(est)
+    task = Dropout(text, 1 - DROPOUT, config["hidden"])
+    model = task.model(config["cell"])
+    updates = round(config["symbols"] / (config["batch"] * steps_an_update))
+
+    def optimizer(rate: Any) -> optax.GradientTransformation:
+        falling = optax.cosine_decay_schedule(rate, updates)
+        return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(falling, weight_decay=DECAY))
+
     history = tb.train(
         model,
         est,
         task,
-        clipped_sgd,
-        steps=round(config["symbols"] / (config["batch"] * steps_an_update)),
+        optimizer,
+        steps=updates,
         key=key,
         evaluations=12,
         seeds=config["seeds"],
         learning_rates=RATES,
+        watch=losses_apart(model, task),
         checkpoint=tb.lab.checkpoint("training"),
     )
-    return learning_rows(history, RATES, uniform=task.floors()["uniform"])
+    more = counted_losses(config.task) | {"side_by_side": len(RATES) * config["seeds"]}
+    return [row | more for row in chosen_and_reported(history, RATES)]
+
+
+@cache
+def counted_losses(task: Text) -> dict[str, float]:
+    """The losses on the report set of n-grams, and of the one that the selection set chooses."""
+    train, held_out = task.parts()
+    rows = held_out[: 32 * (len(held_out) // 32)].reshape(32, -1)
+    models = {order: NGrams(train, task.inputs, order) for order in ORDERS}
+    best = min(ORDERS, key=lambda order: models[order].loss(rows[:16]))
+    losses = {f"ngram_{order}": model.loss(rows[16:]) for order, model in models.items()}
+    return losses | {"best_ngram": losses[f"ngram_{best}"], "best_order": best}

@@ -13,7 +13,7 @@ from tbptt_jax.records.committed import TABLE
 
 RESULTS = Path(__file__).parent.parent.parent / "results"
 NAMES = experiments.names()
-WITHOUT_CURVES = {"influence_balancing", "time_machine"}  # measured when tables did not keep them; to be measured again
+WITHOUT_CURVES = {"influence_balancing"}  # measured when tables did not keep them; to be measured again
 
 
 def committed(name):

@@ -83,7 +83,12 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     "regularization": Choices(
         "smoke", ["updates=12", "hidden=4", "tau=2", "validation=0.5", "zoneout=0.0"], ["full()"]
     ),
-    "time_machine": Choices("smoke", ["symbols=1536", "hidden=2", "tau=4", "batch=2", "order=sequential"], ["full()"]),
+    "time_machine": Choices(
+        "smoke",
+        ["symbols=1536", "hidden=2", "tau=4", "batch=2", "order=sequential", "updates=every chunk"],
+        ["full()"],
+        seeds=2,
+    ),
     "truncation_patterns": Choices("smoke", ["samples=256"]),
     "vanishing_gradients": Choices("smoke", ["hidden=4", "cell=linear,tanh", "radius=0.8"]),
 }
