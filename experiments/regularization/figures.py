@@ -85,8 +85,8 @@ def path(axes: Any, rows: pl.DataFrame, name: str, label: str, **look: Any) -> N
 
 def message_at_equal_loss(table: pl.DataFrame) -> str:
     shortest = table.filter(pl.col("tau") == pl.col("tau").min()).group_by("series", maintain_order=True)
-    words = [(f"{name} of {rows['tau'][0]}", rows["at_equal_loss"].mean()) for (name,), rows in shortest]
+    words = [(f"{name} (τ = {rows['tau'][0]})", rows["at_equal_loss"].mean()) for (name,), rows in shortest][:2]
     full = table.filter((pl.col("series") == "full()") & (pl.col("zoneout") == 0))
     found = [("all credit", full["at_equal_loss"].mean()), *words]
     said = ", ".join(f"{name} {loss:.3f}" for name, loss in found if loss is not None)
-    return f"On held-out text, where all have {EQUAL} nats in training: {said}"
+    return f"Loss on held-out text where that in training is {EQUAL} nats: {said}"
