@@ -141,7 +141,7 @@ def test_the_contents_of_data_decide(tmp_path, capfd):
         text.write_text(content * 400)
         code, output = tbptt(capfd, "run", "time_machine", *SMOKE, *words, results=tmp_path)
         assert code == 0 and "stale" not in output if not losses else "stale: 1 cells" in output, output
-        losses.append(pl.read_parquet(tmp_path / "time_machine" / "chosen" / "table.parquet")["held_out"].to_list())
+        losses.append(pl.read_parquet(tmp_path / "time_machine" / "chosen" / "table.parquet")["report"].to_list())
     assert losses[0] != losses[1]
 
 
