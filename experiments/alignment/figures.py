@@ -58,6 +58,9 @@ def pairs(table: pl.DataFrame):
         axes.set_yticks(range(len(names)), labels=names, fontsize=6)
         axes.set_title(cell)
     figure.colorbar(image, ax=grid, label="mean cosine of two estimates", shrink=0.6)
+    figure.suptitle(
+        "How near an estimate is to that of another method, on the same batch", fontsize=9.5, x=0.02, ha="left"
+    )
     return figure
 
 

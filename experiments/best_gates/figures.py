@@ -53,7 +53,8 @@ def message(table: pl.DataFrame) -> str:
         rows = table.filter((pl.col("losses") == place) & (pl.col("tau") == SHOWN))
         middle = {name: part["variance"].median() for (name,), part in rows.group_by("series")}
         if middle.get("randomized") and middle.get("optimal") is not None:
-            words.append(f"{100 * middle['optimal'] / middle['randomized']:.2g} % (losses: {place})")  # type: ignore[operator]
+            left = 100 * middle["optimal"] / middle["randomized"]  # type: ignore[operator]
+            words.append(f"{f'{left:.2g}' if left >= 0.001 else 'less than 0.001'} % (losses: {place})")
     if not words:
         return "Variance of randomized truncation, by where it cuts"
     return f"Of the variance of equal gates, at τ = {SHOWN}, gates that learned where to cut leave\n{', '.join(words)}"

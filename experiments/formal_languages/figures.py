@@ -36,7 +36,7 @@ def bits(table: pl.DataFrame):
         left.set(
             xscale="log", ylim=(0.9 * part["best"][0], top), xlabel="symbols seen", ylabel="bits per symbol", title=task
         )
-        right.set(xlabel="bits per symbol at the end (line: entropy; dotted: without recall)")
+        right.set(xlabel="bits per symbol, chosen moment (line: entropy; dotted: without recall)")
         right.xaxis.label.set_fontsize(7)
     figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
     return figure
@@ -48,5 +48,5 @@ def message(best: pl.DataFrame) -> str:
         means = rows.group_by("series", "tau").agg(pl.col("bits").mean()).sort("bits")
         series, tau, bits = means.row(0)
         least = f"{series} of {tau}" if tau else series
-        words.append(f"{str(task).partition('(')[0]}: {least} is lowest: {bits:.3f} of {rows['best'][0]:.3f} bits")
-    return "Bits a symbol at the end, at the chosen moment: " + "; ".join(words)
+        words.append(f"{str(task).partition('(')[0]}: {least}, {bits:.3f} of {rows['best'][0]:.3f}")
+    return "The fewest bits a symbol, of the entropy: " + "; ".join(words)

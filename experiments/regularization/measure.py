@@ -12,7 +12,7 @@ from tbptt_jax.analysis.horizon import credit_norms, decay_rate
 from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.masked import Zoneout
-from tbptt_jax.lab.protocol import chosen_and_reported, clipped_adam, laid_at_random, losses_apart
+from tbptt_jax.lab.protocol import chosen_and_reported, history_of, losses_apart
 
 RATE = 3e-3
 LENGTH = 64
@@ -46,19 +46,7 @@ def measure(config: Config, key: Array):
     def watch(params):
         return apart(params) | {"trained_on": tb.loss(model, params, sample)}
 
-    history = tb.train(
-        model,
-        laid_at_random(config.estimator),
-        task,
-        clipped_adam,
-        steps=config["updates"],
-        key=key,
-        evaluations=EVALUATIONS,
-        seeds=config["seeds"],
-        learning_rates=[RATE],
-        watch=watch,
-        checkpoint=tb.lab.checkpoint("training"),
-    )
+    history = history_of(config, model, task, key, [RATE], EVALUATIONS, watch)
     short = jax.tree.map(lambda leaf: leaf[:, :8], sample)
 
     @jax.jit

@@ -29,20 +29,33 @@ EVALUATIONS = 10
 def trainings(config: Config, task: Task, key: Array) -> list[dict[str, Any]]:
     """Rows of the trainings of a cell: its cell, hidden, estimator, updates and seeds, at all rates, on a task."""
     model = task.model(config["cell"], config["hidden"])
-    history = train(
+    watch = losses_apart(model, task)
+    return chosen_and_reported(history_of(config, model, task, key, RATES, EVALUATIONS, watch), RATES)
+
+
+def history_of(
+    config: Config,
+    model: Model,
+    task: Task,
+    key: Array,
+    rates: Sequence[float],
+    evaluations: int,
+    watch: Callable[[Any], dict[str, Array]],
+) -> History:
+    """A cell's trainings by clipped Adam: its estimator, updates and seeds."""
+    return train(
         model,
         laid_at_random(config.estimator),
         task,
         clipped_adam,
         steps=config["updates"],
         key=key,
-        evaluations=EVALUATIONS,
+        evaluations=evaluations,
         seeds=config["seeds"],
-        learning_rates=RATES,
-        watch=losses_apart(model, task),
+        learning_rates=rates,
+        watch=watch,
         checkpoint=checkpoint("training"),
     )
-    return chosen_and_reported(history, RATES)
 
 
 def clipped_adam(rate: Any) -> optax.GradientTransformation:
