@@ -1,0 +1,63 @@
+"""The small computations that experiments' verdicts stand on, by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.experiments.lorenz_fit.measure import MODEL
+from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
+from tbptt_jax.experiments.regularization.measure import where_it_falls_to
+from tbptt_jax.experiments.time_machine.measure import ORDERS, counted_losses
+
+
+def test_values_where_another_series_falls_to_a_level():
+    falling, values = np.array([2.0, 1.8, 1.4, 1.5, 1.2]), np.array([5.0, 6.0, 10.0, 0.0, 0.0])
+    assert where_it_falls_to(1.5, falling, values) == pytest.approx(9.0)  # three quarters of the way from 6 to 10
+    assert where_it_falls_to(2.5, falling, values) == 5.0
+    assert where_it_falls_to(1.0, falling, values) is None
+
+
+def test_the_lorenz_system_takes_a_step_of_euler():
+    params = {"log_a": jnp.log(10.0), "log_r": jnp.log(28.0)}
+    x, y, z = 1.2, 1.3, 1.6
+    expected = [x + 0.005 * 10 * (y - x), y + 0.005 * (x * (28 - z) - y), z + 0.005 * (x * y - 8 / 3 * z)]
+    np.testing.assert_allclose(MODEL.step(params, MODEL.initial_state(params, 1), None)[0], expected, rtol=1e-12)
+
+
+def test_a_descent_in_numpy():
+    """The slope by differences, the rates between exp(−1) and exp(−2), the mean height over all steps."""
+    steps, place, heights = 5, np.array([1.0, 1.0]), []
+
+    def surface(place):
+        x, y = place
+        return np.sqrt(x**2 + 5) - np.sqrt(5) + np.sin(y) ** 2 * np.exp(-5 * x**2) + 0.25 * abs(y - 100)
+
+    assert np.isclose(height(jnp.asarray(place)), surface(place))
+    for number in range(steps):
+        small = 1e-6 * np.eye(2)
+        slope = np.array([(surface(place + d) - surface(place - d)) / 2e-6 for d in small])
+        part = number / steps
+        place = place - (np.exp(-1) * (1 - part) + np.exp(-2) * part) * slope
+        heights.append(surface(place))
+    batch = jax.tree.map(lambda leaf: leaf[0], episode(steps, steps))
+    found = tb.loss(Descent(steps), {"theta": jnp.array([-1.0, -2.0])}, batch)
+    assert found == pytest.approx(np.mean(heights), rel=1e-6)
+
+
+def test_n_grams_are_counted_and_chosen_on_the_sets_of_the_networks(tmp_path):
+    line = "the quick brown fox jumps over the lazy dog and runs away from it "
+    noise = "".join(np.random.default_rng(0).choice(list(line), 6 * len(line)))  # another order is best there
+    text = 48 * line + noise + 6 * line
+    (tmp_path / "text.txt").write_text(text)
+    task = tb.Text(str(tmp_path / "text.txt"), validation=0.2)
+    found = counted_losses(task)
+    train, _ = task.parts()
+    held_out = task.held_out(jax.random.key(0))
+    rows = np.concatenate([held_out.inputs[:1].argmax(-1), held_out.targets]).T  # as the networks read them
+    models = {order: tb.NGrams(train, task.inputs, order) for order in ORDERS}
+    selection = {order: model.loss(rows[:16]) for order, model in models.items()}
+    best = min(selection, key=selection.get)
+    assert found["best_order"] == best and found["best_ngram"] == pytest.approx(models[best].loss(rows[16:]))
+    assert found["ngram_3"] == pytest.approx(models[3].loss(rows[16:]))
