@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tbptt_jax.lab.claims import ERROR, half_width, needed
+from tbptt_jax.lab.claims import needed
+from tbptt_jax.lab.intervals import ERROR, half_width
 from tbptt_jax.plots.style import panels, style_of
 
 

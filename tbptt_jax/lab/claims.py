@@ -1,9 +1,9 @@
 """What an experiment says of the world, and what decides it: claims, by one judge, and checks, counted apart.
 
 A claim is data, written before its run: two sides of a table, what is compared, in which direction and by how much at
-least. The sides are compared seed by seed, and the mean of the paired differences has a confidence sequence: an
-interval that holds the truth at all numbers of seeds at once with the stated probability, so that seeds may be added
-until the claim is decided. A check is an identity or a bound that holds by construction; it has a judge of its own.
+least. The sides are compared seed by seed, and the average of the paired differences has a confidence sequence
+(`intervals.py`), so that seeds may be added until the claim is decided. A check is an identity or a bound that holds by
+construction; it has a judge of its own.
 """
 
 import math
@@ -11,20 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from tbptt_jax.errors import UserError
+from tbptt_jax.lab.intervals import AVERAGES, ERROR, FEWEST, Interval
 from tbptt_jax.records.record import canonical, digest
 
-ERROR = 0.05
-"""The probability that a claim is decided wrongly, over all its settings and all numbers of seeds."""
-WIDTH = 10.0
-"""The variance, in squares of the spread over seeds, of the effects that the confidence sequence is made for."""
 OUTCOMES = ("reproduced", "contradicted", "no difference", "undecided")
 DIRECTIONS = ("below", "above", "level")
-FEWEST = 3
-"""Seeds without which nothing is decided."""
 SEEDS = ("seed", "run", "replica")
 """Columns that tell seeds apart: of a cell, and within it."""
 FLOOR = 1e-12
@@ -86,9 +80,11 @@ class Side:
 class Claim:
     """`quantity` of one side is below (above, level with) that of the other, or a number, in each setting.
 
-    `margin` is the smallest difference that matters; with `ratio`, a part of the other side (0.02: two in a hundred),
-    and differences are those of logarithms. A setting is a value of the columns `each`; a claim that is made of a
-    `share` of the settings is decided by that share. `SEEDS` are the columns that tell seeds apart.
+    What decides is the `average` of the paired differences over seeds: their mean, or their median, where single
+    networks run away or outcomes are all or nothing. `margin` is the smallest difference that matters; with `ratio`, a
+    part of the other side (0.02: two in a hundred), and differences are those of logarithms. A setting is a value of
+    the columns `each`; a claim that is made of a `share` of the settings is decided by that share. `SEEDS` are the
+    columns that tell seeds apart.
     """
 
     sentence: str
@@ -101,8 +97,11 @@ class Claim:
     ratio: bool = False
     each: Sequence[str] = ()
     share: float = 1.0
+    average: str = "mean"
 
     def __post_init__(self) -> None:
+        if self.average not in AVERAGES:
+            raise UserError(f"claim: an average among {AVERAGES} is needed, got {self.average!r}")
         if self.direction not in DIRECTIONS:
             raise UserError(f"claim: a direction among {DIRECTIONS} is needed, got {self.direction!r}")
         if self.direction == "level" and not self.margin > 0:
@@ -113,7 +112,8 @@ class Claim:
         """The digest of all that decides the claim."""
         sides = [side.rule if isinstance(side, Side) else side for side in (self.of, self.against)]
         how = [self.quantity, self.direction, self.margin, self.ratio, list(self.each), self.share]
-        return digest(canonical({"rule": [*how, *sides]}))
+        later = [self.average] if self.average != "mean" else []  # rules that came before do not name it
+        return digest(canonical({"rule": [*how, *sides, *later]}))
 
     def verdict(self, table: pl.DataFrame) -> Verdict:
         """What the table says; a claim about what was not measured is undecided."""
@@ -141,8 +141,8 @@ class Claim:
 
         return may_fit(self.of) or may_fit(self.against)
 
-    def intervals(self, table: pl.DataFrame) -> list["Interval"]:
-        """Of each setting, the mean of the paired differences and its confidence sequence."""
+    def intervals(self, table: pl.DataFrame) -> list[Interval]:
+        """Of each setting, the average of the paired differences and its confidence sequence."""
         each = list(self.each)
         pairs: list[str] = [name for name in SEEDS if name in table.columns]
         ours = self.side(self.of, table, each, pairs)
@@ -156,7 +156,7 @@ class Claim:
         groups = both.sort([*each, *pairs]).group_by(each, maintain_order=True) if each else [((), both)]
         settings = {setting: rows["difference"].to_numpy() for setting, rows in groups}
         error = ERROR / len(settings)
-        return [Interval.of(setting, differences, error) for setting, differences in settings.items()]
+        return [Interval.of(setting, differences, error, self.average) for setting, differences in settings.items()]
 
     def side(self, side: Side, table: pl.DataFrame, each: list[str], pairs: list[str]) -> pl.DataFrame:
         """A side's value, of each setting and seed."""
@@ -169,48 +169,6 @@ class Claim:
         if found["_rows"].max() > 1 and not side.pooled:  # type: ignore[operator]
             raise ValueError(f"claim {self.sentence!r}: {side.name} has more than one row a seed in a setting")
         return found.drop("_rows")
-
-
-class Interval(NamedTuple):
-    """Of paired differences in one setting: how many, their mean, their spread, and the half-width of the confidence
-    sequence at this number of them."""
-
-    setting: tuple
-    seeds: int
-    mean: float
-    spread: float
-    half: float
-    error: float
-
-    @classmethod
-    def of(cls, setting: tuple, differences: np.ndarray, error: float) -> "Interval":
-        count, mean = len(differences), float(np.mean(differences))
-        spread = float(np.std(differences, ddof=1)) if count > 1 else math.nan
-        half = half_width(count, spread, error) if count >= FEWEST and math.isfinite(mean) else math.inf
-        return cls(setting, count, mean, spread, half, error)
-
-    @property
-    def low(self) -> float:
-        return self.mean - self.half
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.half
-
-
-def half_width(count: int, spread: float, error: float) -> float:
-    """Of the confidence sequence for a mean of normal differences of unknown variance.
-
-    The likelihood ratio of a normal mixture of effects (in units of the unknown spread, with variance `WIDTH`) against
-    the null is a martingale; the means that it has not grown beyond 1 / error against are the interval, at all counts
-    at once (Lai 1976; Wang & Ramdas 2023).
-    """
-    ratio = 1 + count * WIDTH
-    growth = (math.sqrt(ratio) / error) ** (2 / count)
-    if growth >= ratio:
-        return math.inf
-    squared = (growth - 1) / (1 - growth / ratio) * (count - 1)
-    return math.sqrt(squared / count) * spread
 
 
 def decided(claim: Claim, found: Sequence[Interval]) -> Verdict:
@@ -252,7 +210,7 @@ def outcome_of_all(claim: Claim, found: Sequence[Interval]) -> tuple[str, list[s
 
 def outcome_of(claim: Claim, one: Interval) -> str:
     """What the interval of one setting says."""
-    if not math.isfinite(one.half):
+    if not one.finite:
         return "undecided"
     margin = math.log1p(claim.margin) if claim.ratio else claim.margin
     low, high = (one.low, one.high) if claim.direction != "above" else (-one.high, -one.low)
@@ -267,13 +225,12 @@ def outcome_of(claim: Claim, one: Interval) -> str:
 
 
 def seeds_for(claim: Claim, one: Interval) -> int:
-    """How many seeds would decide a setting, if mean and spread stayed as they are; −1 where `MOST` would not. Of one
-    seed alone the spread is not known: more than `FEWEST` are needed for any interval."""
+    """How many seeds would decide a setting, if they are distributed as those that there are; −1 where `MOST` would
+    not. Of one seed alone the spread is not known: more than `FEWEST` are needed for any interval."""
     if one.seeds < 2:
         return FEWEST + 2
     for seeds in range(max(FEWEST, one.seeds + 1), MOST + 1):
-        wider = one._replace(seeds=seeds, half=half_width(seeds, one.spread, one.error))
-        if outcome_of(claim, wider) != "undecided":
+        if outcome_of(claim, one.after(seeds)) != "undecided":
             return seeds
     return -1
 
@@ -288,9 +245,9 @@ def worded(claim: Claim) -> Callable[[Interval], str]:
 
     def words(one: Interval) -> str:
         setting = ", ".join(map(str, one.setting))
-        interval = f"[{number(one.low)}, {number(one.high)}]" if math.isfinite(one.half) else "no interval yet"
+        interval = f"[{number(one.low)}, {number(one.high)}]" if one.finite else "no interval yet"
         seeds = f"{one.seeds} seed{'s' if one.seeds > 1 else ''}"
-        return f"{setting}{': ' if setting else ''}{number(one.mean)} {interval}, {seeds}"
+        return f"{setting}{': ' if setting else ''}{number(one.middle)} {interval}, {seeds}"
 
     return words
 

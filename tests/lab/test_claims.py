@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbptt_jax.lab.claims import ERROR, Check, Claim, Interval, Side, half_width, outcome_of_all
+from tbptt_jax.lab.claims import Check, Claim, Side, outcome_of_all
+from tbptt_jax.lab.intervals import ERROR, Interval, half_width, median_between
 
 OURS, THEIRS = Side("ours", pl.col("method") == "ours"), Side("theirs", pl.col("method") == "theirs")
 BELOW = Claim("Ours is smaller.", "here", "loss", OURS, THEIRS)
@@ -26,7 +27,8 @@ def table(ours, theirs, **more):
 def outcomes_on_the_way(claim, differences, settings=1):
     """What is said after 3, 4, ... seeds: the first outcome that is none of "undecided"."""
     for count in range(3, CAP + 1):
-        found = [Interval.of((i,), differences[:count, i], ERROR / settings) for i in range(settings)]
+        error = ERROR / settings
+        found = [Interval.of((i,), differences[:count, i], error, claim.average) for i in range(settings)]
         outcome = outcome_of_all(claim, found)[0]
         if outcome != "undecided":
             return outcome, count
@@ -55,6 +57,58 @@ def test_the_interval_holds_the_truth_at_all_counts_at_once():
         for x in (draws.normal(0.7, 2.0, CAP) for _ in range(200))
     )
     assert plain > 50
+
+
+def heavy(draws, size):
+    """Networks of which one in eight runs away, to either side: the usual mean says nothing of them."""
+    return np.where(draws.random(size) < 0.125, 1e3 * draws.standard_cauchy(size), draws.normal(size=size))
+
+
+def test_the_judge_of_medians_is_hardly_ever_wrong_of_any_distribution():
+    """As above, on differences that have no mean."""
+    draws = np.random.default_rng(6)
+    claim = replace(BELOW, average="median")
+    words = [outcomes_on_the_way(claim, heavy(draws, (CAP, 1)))[0] for _ in range(1000)]
+    assert words.count("reproduced") + words.count("contradicted") <= 75
+
+
+def test_the_interval_of_the_median_holds_it_at_all_counts_at_once():
+    """Of a distribution that leans to one side, whose mean is not its median; and of one with values that recur."""
+    draws = np.random.default_rng(7)
+    for drawn, truth in (
+        (lambda: draws.exponential(size=CAP), math.log(2)),
+        (lambda: draws.integers(0, 3, CAP).astype(float), 1.0),
+    ):
+        missed = 0
+        for _ in range(1000):
+            x = drawn()
+            found = [Interval.of((), x[:count], ERROR, "median") for count in range(3, CAP + 1)]
+            missed += any(not one.low <= truth <= one.high for one in found)
+        assert missed <= 75
+
+
+def test_medians_decide_where_single_networks_run_away():
+    draws = np.random.default_rng(8)
+    claim = replace(BELOW, margin=1.0, average="median")
+    effects = [heavy(draws, (CAP, 1)) - 2.0 for _ in range(100)]
+    medians = [outcomes_on_the_way(claim, effect) for effect in effects]
+    assert [word for word, _ in medians].count("reproduced") >= 90
+    assert np.median([count for _, count in medians]) < 30
+    means = [outcomes_on_the_way(replace(claim, average="mean"), effect)[0] for effect in effects]
+    assert means.count("undecided") >= 50
+
+
+def test_the_interval_of_the_median_inverts_the_martingale():
+    """By the beta integral over the probability of lying below, with plain quadrature; and its smallest numbers."""
+    count, error = 15, 0.05
+    low, high = median_between(np.arange(count, dtype=float), error)
+    angle = (np.arange(20_000) + 0.5) / 20_000 * np.pi / 2
+    chance = np.sin(angle) ** 2  # of Beta(½, ½), whose angle is uniform
+    growth = [np.mean(2.0**count * chance**k * (1 - chance) ** (count - k)) for k in range(count + 1)]
+    inside = [k for k in range(count + 1) if growth[k] < 1 / error]
+    assert (low, high) == (inside[0] - 1, inside[-1])
+    assert median_between(np.arange(6.0), error) == (-math.inf, math.inf)
+    assert median_between(np.arange(7.0), error) == (0, 6)
 
 
 @pytest.mark.parametrize("effect, outcome", [(-2.0, "reproduced"), (2.0, "contradicted")])
@@ -146,6 +200,8 @@ def test_what_is_open_says_how_many_seeds_would_decide():
     assert BELOW.verdict(table([1.0], [2.0])).outcome == "undecided"
     assert BELOW.verdict(table([1.0, 1.0], [2.0, 2.0])).outcome == "undecided"  # two seeds decide nothing
     assert BELOW.verdict(pl.DataFrame()).seeds == -1
+    usual = replace(BELOW, average="median").verdict(table([-1.0, -1.1, -1.2, -0.9, 1e6], np.zeros(5)))
+    assert usual.outcome == "undecided" and 7 < usual.seeds < 40 and usual.measured.startswith("-1 ")
     older = BELOW.verdict(table([1.0], [2.0]).drop("loss"))
     assert older.outcome == "undecided" and "no column" in older.measured and "loss" in older.measured
     lacking = BELOW.verdict(table([1.0], [2.0]).filter(pl.col("method") == "ours"))
@@ -162,12 +218,15 @@ def test_the_rule_is_what_decides_and_not_what_is_said():
         replace(BELOW, against=3.0),
         replace(BELOW, of=replace(OURS, best=("learning_rate",))),
     ]
-    assert len({BELOW.rule, *(claim.rule for claim in others)}) == 7
+    others.append(replace(BELOW, average="median"))
+    assert len({BELOW.rule, *(claim.rule for claim in others)}) == 8
 
 
 def test_bad_claims_are_refused():
     with pytest.raises(ValueError, match="direction among"):
         replace(BELOW, direction="smaller")
+    with pytest.raises(ValueError, match="average among"):
+        replace(BELOW, average="mode")
     with pytest.raises(ValueError, match="margin above 0"):
         replace(BELOW, direction="level")
     twice = pl.concat([table([1, 2, 3], [2, 3, 4])] * 2)

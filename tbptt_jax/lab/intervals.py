@@ -1,0 +1,94 @@
+"""Confidence sequences: intervals that hold the truth at all numbers of seeds at once, so that seeds may be added.
+
+Of the mean of paired differences that are nearly normal, and of their median, whatever their distribution is: where
+single networks run away, or outcomes are all or nothing, the mean says little of what usually happens.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import betaln
+
+ERROR = 0.05
+"""The probability that a claim is decided wrongly, over all its settings and all numbers of seeds."""
+WIDTH = 10.0
+"""The variance, in squares of the spread over seeds, of the effects that the sequence of the mean is made for."""
+FEWEST = 3
+"""Seeds without which nothing is decided."""
+AVERAGES = ("mean", "median")
+
+
+class Interval(NamedTuple):
+    """Of paired differences in one setting: their average, and the confidence sequence at this number of them."""
+
+    setting: tuple
+    differences: np.ndarray
+    middle: float
+    low: float
+    high: float
+    error: float
+    average: str
+
+    @classmethod
+    def of(cls, setting: tuple, differences: np.ndarray, error: float, average: str = "mean") -> "Interval":
+        middle = float(np.median(differences) if average == "median" else np.mean(differences))
+        low, high = -math.inf, math.inf
+        if len(differences) >= FEWEST and average == "median":
+            low, high = median_between(differences, error)
+        elif len(differences) >= FEWEST and math.isfinite(middle):
+            half = half_width(len(differences), float(np.std(differences, ddof=1)), error)
+            low, high = middle - half, middle + half
+        return cls(setting, differences, middle, low, high, error, average)
+
+    @property
+    def seeds(self) -> int:
+        return len(self.differences)
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def after(self, seeds: int) -> "Interval":
+        """What is expected after so many seeds, if they are distributed as those that there are."""
+        if self.average == "median":
+            ranks = (np.arange(seeds) + 0.5) / seeds
+            expected = np.quantile(self.differences, ranks, method="inverted_cdf")
+            low, high = median_between(expected, self.error)
+        else:
+            half = half_width(seeds, float(np.std(self.differences, ddof=1)), self.error)
+            expected, low, high = np.full(seeds, self.middle), self.middle - half, self.middle + half
+        return self._replace(differences=expected, low=low, high=high)
+
+
+def half_width(count: int, spread: float, error: float) -> float:
+    """Of the confidence sequence for a mean of normal differences of unknown variance.
+
+    The likelihood ratio of a normal mixture of effects (in units of the unknown spread, with variance `WIDTH`) against
+    the null is a martingale; the means that it has not grown beyond 1 / error against are the interval, at all counts
+    at once (Lai 1976; Wang & Ramdas 2023).
+    """
+    ratio = 1 + count * WIDTH
+    growth = (math.sqrt(ratio) / error) ** (2 / count)
+    if growth >= ratio:
+        return math.inf
+    squared = (growth - 1) / (1 - growth / ratio) * (count - 1)
+    return math.sqrt(squared / count) * spread
+
+
+def median_between(differences: np.ndarray, error: float) -> tuple[float, float]:
+    """The confidence sequence for a median: the values on whose two sides the differences are not too unequally many.
+
+    Below the median lies each of `count` differences with probability ½. The likelihood ratio of a Beta(½, ½) mixture
+    of other probabilities against that, 2^count B(below + ½, count − below + ½) / B(½, ½), is a martingale; the values
+    that it has not grown beyond 1 / error against lie between two of the sorted differences (Howard & Ramdas 2022).
+    Where the ends are differences that occur more than once, the interval is too wide, never too narrow.
+    """
+    count = len(differences)
+    below = np.arange(count // 2 + 1)
+    growth = count * math.log(2) + betaln(below + 0.5, count - below + 0.5) - betaln(0.5, 0.5)
+    fewest = int(below[growth < -math.log(error)][0])
+    if fewest == 0:
+        return -math.inf, math.inf
+    ordered = np.sort(differences)
+    return float(ordered[fewest - 1]), float(ordered[count - fewest])
