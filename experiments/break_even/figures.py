@@ -29,7 +29,8 @@ def sequences(table: pl.DataFrame) -> Any:
     trained = table.filter(pl.col("training") > 0)
     table = table if trained.is_empty() else trained
     tasks = table["task"].unique(maintain_order=True).to_list()
-    figure, grid = panels(len(MEANINGS), len(tasks), width=2.75, height=2.15, sharex=True, sharey=True)
+    width = 2.75 if len(tasks) < 4 else 2.05
+    figure, grid = panels(len(MEANINGS), len(tasks), width=width, height=2.15, sharex=True, sharey=True)
     for axes_row, (column, words) in zip(grid, MEANINGS.items()):
         for axes, task in zip(axes_row, tasks):
             one_panel(axes, table.filter(pl.col("task") == task), column)

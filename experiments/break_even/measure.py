@@ -9,8 +9,10 @@ from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.protocol import clipped_adam, laid_at_random
+from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task
 
 BATCH = 32  # of the training
@@ -27,8 +29,15 @@ def trained(task: Task, cell: str, hidden: int, updates: int, seed: int) -> Any:
     key = jax.random.key(seed)
     if updates == 0:
         return model.init(key)
-    options = {"steps": updates, "key": key, "evaluations": 1}
-    return tb.train(model, tb.Full(), replace(task, batch_size=BATCH), clipped_adam(RATE), **options).params
+    options = {"steps": updates, "key": key, "evaluations": 1, "learning_rates": [RATE]}
+    whole = tb.train(model, tb.Full(), replace(task, batch_size=BATCH), clipped_adam, **options)
+    return jax.tree.map(lambda leaf: leaf[0], whole.params)
+
+
+@partial(jax.jit, static_argnames=("est", "model"))
+def moments_of(est: Estimator, model: Model, params: Params, batch: Batch) -> Any:
+    """Compiled once for all networks."""
+    return tb.exact.by_sequence(est, model, params, batch, first=DRAWN)
 
 
 def measure(config: Config, key: Array):
@@ -43,7 +52,7 @@ def measure(config: Config, key: Array):
         est = laid_at_random(one.estimator)
         if est.law(length) is None:
             raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
-        moments[one] = jax.jit(partial(tb.exact.by_sequence, est, model, first=DRAWN))(params, batch)
+        moments[one] = moments_of(est, model, params, batch)
     rows = []
     for ours in (one for one in config.chosen if one.estimator.unbiased != "never"):
         for theirs in (one for one in config.chosen if one.estimator.unbiased == "never"):

@@ -12,7 +12,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.predicted import estimate_across
-from tbptt_jax.experiments.break_even.measure import DRAWN, trained
+from tbptt_jax.experiments.break_even.measure import DRAWN, moments_of, trained
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Batch, Model, Params
@@ -27,21 +27,18 @@ def measure(config: Config, key: Array):
     params = trained(config.task, config["cell"], config["hidden"], config["training"], config.seed)
     batch = fresh(replace(task, batch_size=config["population"]), jax.random.fold_in(key, 1))
 
-    def moments(est):
-        return jax.jit(partial(tb.exact.by_sequence, est, model, first=DRAWN))(params, batch)
-
     chosen = {one.text: one.estimator for one in config.chosen}
     alone = [est for est in chosen.values() if est.critic is None]
     if len(alone) != 1 or any(replace(est, critic=None) != alone[0] for est in chosen.values()):
         raise UserError(f"estimator: one without a critic, and the same with some, are needed; got {', '.join(chosen)}")
     length = round(alone[0].nominal_length)
-    segments, without = (moments(est) for est in (tb.Segment(length, "random"), alone[0]))
+    segments, without = (moments_of(est, model, params, batch) for est in (tb.Segment(length, "random"), alone[0]))
     rows = []
     for text, est in chosen.items():
         if est.critic is None:
             continue
         carry = fitted(est, model, params, task, jax.random.fold_in(key, 2), config["chunks"])
-        with_it = moments(est.frozen(carry))
+        with_it = jax.jit(partial(tb.exact.by_sequence, est.frozen(carry), model, first=DRAWN))(params, batch)
         levels = [tb.exact.level(*jax.device_get(pair)) for pair in ((without, segments), (with_it, segments))]
         rows.append(
             {"estimator": text, "critic": str(est.critic), "tau": length}
@@ -56,6 +53,7 @@ def fresh(task: Task, key: Array) -> Batch:
     return jax.tree.map(lambda leaf: leaf[: task.length], task.batch(key))
 
 
+@partial(jax.jit, static_argnames=("est", "model", "task", "chunks"))
 def fitted(est: Any, model: Model, params: Params, task: Task, key: Array, chunks: int) -> Any:
     """What the estimator carries after so many chunks, each of fresh sequences."""
 
@@ -63,12 +61,8 @@ def fitted(est: Any, model: Model, params: Params, task: Task, key: Array, chunk
         batch = fresh(task, key)
         return est(model, params, est.restart(model, params, carry, batch, None), batch, key)[1], None
 
-    @jax.jit
-    def run(params):
-        start = est.init(model, params, fresh(task, key), None)
-        return lax.scan(see, start, jax.random.split(key, chunks))[0]
-
-    return run(params)
+    start = est.init(model, params, fresh(task, key), None)
+    return lax.scan(see, start, jax.random.split(key, chunks))[0]
 
 
 def explained(est: Any, carry: Any, model: Model, params: Params, batch: Batch) -> float:

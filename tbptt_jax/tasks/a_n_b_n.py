@@ -29,6 +29,8 @@ class AnBn(Lines):
         super().__post_init__()
         self.require_whole("most", 1)
 
+    least_size = 4
+
     def draw(self, key: Array):
         return jax.random.randint(key, (), 1, self.most + 1)
 

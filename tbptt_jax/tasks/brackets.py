@@ -33,6 +33,10 @@ class Brackets(Lines):
     def inputs(self):
         return self.letters + 3
 
+    @property
+    def least_size(self):
+        return 2 * self.repeated + self.between + 5
+
     def draw(self, key: Array):
         """The whole line: letters from 3 on, after newline 0, opening 1 and closing 2."""
         random = jax.random.randint(key, (self.repeated + self.between,), 3, self.inputs)
@@ -41,12 +45,12 @@ class Brackets(Lines):
         return jnp.concatenate([opening, s, closing, r, opening, s, closing, newline])
 
     def size(self, drawn: PyTree):
-        return len(drawn)
+        return self.least_size
 
     def symbols(self, drawn: PyTree, position: Array):
         return drawn[position], drawn[(position + 1) % len(drawn)]
 
     def floors(self):
-        size = 2 * self.repeated + self.between + 5
+        size = self.least_size
         seen = (self.repeated + self.between) * log(self.letters)
         return {"best": seen / size, "blind": (seen + self.repeated * log(self.letters)) / size}

@@ -38,6 +38,10 @@ class Copy(Lines):
     def least(self):
         return self.longest if self.shortest is None else self.shortest
 
+    @property
+    def least_size(self):
+        return 2 * self.least
+
     def draw(self, key: Array):
         size_key, symbol_key = jax.random.split(key)
         copied = jax.random.randint(symbol_key, (self.longest,), MARKER + 1, self.inputs).at[0].set(MARKER)

@@ -51,6 +51,11 @@ class Lines(Task):
     def size(self, drawn: PyTree) -> Array | int:
         """How many steps a line has."""
 
+    @property
+    def least_size(self) -> int:
+        """A number of steps that every line has at least."""
+        return 1
+
     @abstractmethod
     def symbols(self, drawn: PyTree, position: Array) -> tuple[Array, Array]:
         """The symbol that is read at a step of a line, and the one to be named there."""
@@ -85,21 +90,20 @@ class Lines(Task):
         return Batch(jax.nn.one_hot(symbols, self.inputs), targets)
 
     def read(self, reading: Reading, steps: int) -> tuple[Array, Array, Reading]:
-        """Symbols and targets of the next steps, and the reading after each of them."""
-
-        def step(reading, _):
-            symbol, target = self.symbols(reading.drawn, reading.position)
-            reading = self.move_on(reading)
-            return reading, (symbol, target, reading)
-
-        return jax.lax.scan(step, reading, length=steps)[1]
-
-    def move_on(self, reading: Reading) -> Reading:
-        ended = reading.position + 1 == self.size(reading.drawn)
-        line = reading.line + ended
-        drawn = jax.tree.map(
-            lambda new, old: jnp.where(ended, new, old),
-            self.draw(jax.random.fold_in(reading.key, line)),
-            reading.drawn,
+        """Symbols and targets of the next steps, and the reading after each of them: the lines that they may reach are
+        drawn first, each from its own number, and then each step finds its own."""
+        lines = reading.line + jnp.arange(2 + steps // self.least_size)
+        drawn = jax.vmap(lambda line: self.draw(jax.random.fold_in(reading.key, line)))(lines)
+        sizes = jnp.broadcast_to(jax.vmap(self.size)(drawn), lines.shape)
+        ends = jnp.cumsum(sizes) - reading.position
+        time = jnp.arange(steps + 1)
+        which = jnp.searchsorted(ends, time, side="right")
+        place = Reading(
+            jnp.broadcast_to(reading.key, time.shape),
+            lines[which],
+            jax.tree.map(lambda leaf: leaf[which], drawn),
+            time - (ends - sizes)[which],
         )
-        return Reading(reading.key, line, drawn, jnp.where(ended, 0, reading.position + 1))
+        now, after = (jax.tree.map(lambda leaf, part=part: leaf[part], place) for part in (slice(-1), slice(1, None)))
+        symbols, targets = jax.vmap(self.symbols)(now.drawn, now.position)
+        return symbols, targets, after
