@@ -7,6 +7,7 @@ from tbptt_jax.analysis.moments import expected_gradient, gate_variances, varian
 from tbptt_jax.analysis.of_loss import truncation_bias
 from tbptt_jax.analysis.optimal import optimal_chances, optimal_keeps
 from tbptt_jax.analysis.spectrum import BiasCurve, LagSpectrum, bias_curve, lag_spectrum
+from tbptt_jax.analysis.stretch import longest_stretch
 
 __all__ = [
     "BiasCurve",
@@ -24,6 +25,7 @@ __all__ = [
     "lag_spectrum",
     "level",
     "linear_credit_norms",
+    "longest_stretch",
     "optimal_chances",
     "optimal_keeps",
     "truncation_bias",

@@ -153,7 +153,7 @@ def explored(table: Path) -> list[dict[str, Any]]:
         return []
     frame = pl.read_parquet(table)
     columns = [*GROUPS, "estimator", "method"]
-    if not {*columns, "bias", "variance", "exact_bias", "exact_variance"} <= set(frame.columns):
+    if not {*columns, "bias", "variance"} <= set(frame.columns):
         return []
-    values = [pl.coalesce(f"exact_{name}", name).median().alias(name) for name in ("bias", "variance")]
+    values = [pl.col(name).median() for name in ("bias", "variance")]
     return frame.group_by(columns).agg(*values, pl.len().alias("networks")).sort(columns).to_dicts()
