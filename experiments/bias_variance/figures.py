@@ -145,7 +145,8 @@ def others(table: pl.DataFrame):
                 continue
             look = style_of(text)
             value: Any = rows["variance"].median()
-            axes.plot(max(value, SHOWN), place, **look | {"linestyle": "none"})
+            if value > SHOWN:
+                axes.plot(value, place, **look | {"linestyle": "none"})
             unseen = (rows["bias_low"].fill_null(math.inf) <= 0).mean() > 0.5  # type: ignore[operator]
             bias: Any = rows["bias_high" if unseen else "bias"].median()
             hollow = {"marker": "<" if unseen else "o", "markerfacecolor": "none", "color": look["color"]}
@@ -154,7 +155,7 @@ def others(table: pl.DataFrame):
         axes.grid(axis="y", linewidth=0.3)
     grid[0, 0].set_yticks(range(len(order)), labels=order, fontsize=7)
     figure.suptitle(
-        "Variance (filled) and squared bias (circles; arrows: below this) of the others, medians over networks",
+        "Variance (filled, if anything is drawn) and squared bias (circles; arrows: below this), medians of networks",
         fontsize=9.5,
         x=0.02,
         ha="left",
