@@ -23,7 +23,16 @@ from tbptt_jax.estimators.predicted import Estimate, Fitted, flat, with_critic
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
 from tbptt_jax.gradients.cuts.schedule import kept
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, chunk_loss_step_by_step, sequence_shape, takes_resets
+from tbptt_jax.models import (
+    Batch,
+    Model,
+    Params,
+    State,
+    chunk_loss,
+    chunk_loss_step_by_step,
+    sequence_shape,
+    takes_resets,
+)
 from tbptt_jax.named import Named
 from tbptt_jax.pytree import Whole, register
 
@@ -116,8 +125,14 @@ class Truncation(Estimator, Truncates):
     `scan`."""
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
-        cut = self.cut_seeing(model.own_inputs(batch.inputs), key, *sequence_shape(batch))
+        states = partial(states_before, model, params, carry, batch.inputs)
+        cut = self.cut_seeing(model.own_inputs(batch.inputs), states, key, *sequence_shape(batch))
         return cut_estimate(cut, model, params, carry, batch)
+
+
+def states_before(model: Model, params: Params, state: State, inputs: PyTree) -> State:
+    """The states that the steps of a chunk start from, leaves `[T, B, ...]`."""
+    return lax.scan(lambda h, x: (model.step(params, h, x), h), state, inputs)[1]
 
 
 def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Estimate, PyTree]:
@@ -158,7 +173,7 @@ class GatedEstimator(Truncation):
     is predicted where it is cut: δ_t = e_t + s_t + gate_{t+1} (J_{t+1}ᵀ δ_{t+1} − s_t).
 
     A subclass with `sees_inputs = True` has gates that depend on what is read: `gates` takes `inputs` then, leaves
-    `[T, B, ...]`.
+    `[T, B, ...]`; with `sees_states = True`, on the state that each step starts from: it takes `states`.
     """
 
     states: int | str | None = field(default=None, metadata={"static": True})
@@ -176,18 +191,16 @@ class GatedEstimator(Truncation):
         """The factor on the credit that flows from step t into h_{t-1}. The first one matters only to an initial state
         that depends on the parameters; in a chunk that state is data."""
 
-    def checked_gates(
-        self, key: Array | None, length: int, batch_size: int, inputs: PyTree = None
-    ) -> Float[Array, "T B"]:
-        if self.sees_inputs and inputs is None:
-            raise UserError(f"{self.name}: its gates depend on what is read, which is not given here")
-        gates = self.gates(key, length, batch_size, **({"inputs": inputs} if self.sees_inputs else {}))
+    def checked_gates(self, key: Array | None, length: int, batch_size: int, **seen: PyTree) -> Float[Array, "T B"]:
+        if (self.sees_inputs, self.sees_states) != ("inputs" in seen, "states" in seen):
+            raise UserError(f"{self.name}: its gates depend on what is read, or on states, which are not given here")
+        gates = self.gates(key, length, batch_size, **seen)
         if gates.shape != (length, batch_size):
             raise UserError(f"{self.name}.gates: shape [T, B] = {[length, batch_size]} is needed, got {gates.shape}")
         return gates
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None, inputs: PyTree = None):
-        gates = self.checked_gates(key, length, batch_size or 1, inputs)
+    def cut(self, key: Array | None, length: int, batch_size: int | None, **seen: PyTree):
+        gates = self.checked_gates(key, length, batch_size or 1, **seen)
         return Gates(gates if batch_size else gates[:, 0], states=kept(self.states, length))
 
     def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
@@ -207,9 +220,9 @@ class GatedEstimator(Truncation):
         if self.states is not None:
             raise UserError(f"{self.name}: a critic needs all states; leave states out, got states={self.states!r}")
         shape = sequence_shape(batch)
-        inputs = lax.stop_gradient(model.own_inputs(batch.inputs))
-        cut = replace(self, critic=None).cut_seeing(inputs, key, *shape)
-        gates = self.checked_gates(key, *shape, inputs)
+        states = partial(states_before, model, params, carry.state, batch.inputs)
+        seen = self.seen(model.own_inputs(batch.inputs), states, shape[1])
+        cut, gates = replace(self, critic=None).cut(key, *shape, **seen), self.checked_gates(key, *shape, **seen)
         return with_critic(self.critic, cut, gates, model, params, carry, batch)
 
     def frozen(self, carry: Fitted) -> "GatedEstimator":

@@ -22,7 +22,7 @@ class Full(GatedEstimator):
     def gates(self, key: Array | None, length: int, batch_size: int):
         return jnp.ones((length, batch_size))
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None, inputs: PyTree = None):
+    def cut(self, key: Array | None, length: int, batch_size: int | None, **seen: PyTree):
         return Gates(None, states=kept(self.states, length))  # nothing to multiply by
 
     def law(self, length: int):

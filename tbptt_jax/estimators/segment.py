@@ -75,9 +75,9 @@ class Segment(GatedEstimator):
         cuts = ((step - self.first(key)) % self.tau == 0) & (step > 0)
         return jnp.broadcast_to(1.0 - cuts[:, None], (length, batch_size))
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None, inputs: PyTree = None):
+    def cut(self, key: Array | None, length: int, batch_size: int | None, **seen: PyTree):
         if not isinstance(self.tau, int) or self.states is not None:
-            return super().cut(key, length, batch_size, inputs)
+            return super().cut(key, length, batch_size, **seen)
         first = self.first(key)
         tau = min(self.tau, length)
         if isinstance(first, int) and first == 0:

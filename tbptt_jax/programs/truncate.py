@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.kinds import Cut
-from tbptt_jax.gradients.cuts.scan import in_order, scan_with_cut, truncation_cut
+from tbptt_jax.gradients.cuts.scan import in_order, scan_with_cut, states_before, truncation_cut
 from tbptt_jax.jax_internals import Jaxpr, JaxprEqn, Literal, bind_again, manual_axes, scan_parts
 from tbptt_jax.programs.loops import choose_loops, count_loops, is_array, loops_of
 
@@ -42,9 +42,9 @@ def truncate(
     if not callable(function):
         raise UserError(f"truncate: a function is needed, got {function!r:.80}")
 
-    def cut(index: int, length: int, carry: Sequence, xs: Sequence) -> Cut:
+    def cut(index: int, length: int, carry: Sequence, xs: Sequence, before: Callable[[], Any]) -> Cut:
         own = None if key is None else jax.random.fold_in(key, index)
-        return truncation_cut(truncation, own, length, carry, xs, batch_axis)
+        return truncation_cut(truncation, own, length, carry, xs, before, batch_axis)
 
     def truncated(*args: Any, **kwargs: Any) -> Any:
         call = Call(function, args, kwargs)
@@ -116,12 +116,12 @@ def as_array(leaf: Any) -> Any:
 
 
 class Rerun:
-    """Runs a jaxpr again, the loops with certain numbers as cut scans; `cut(index, length, carry, xs)` says how.
+    """Runs a jaxpr again, some loops, by their numbers, as cut scans: `cut(index, length, carry, xs, before)` says how.
 
     `first` is always the number of the first loop of what is run, so that nothing needs to be remembered.
     """
 
-    def __init__(self, chosen: set[int], cut: Callable[[int, int, Sequence, Sequence], Cut]):
+    def __init__(self, chosen: set[int], cut: Callable[..., Cut]):
         self.chosen, self.cut = chosen, cut
 
     def jaxpr(self, jaxpr: Jaxpr, consts: Sequence, arguments: Sequence, first: int) -> list:
@@ -188,9 +188,11 @@ class Rerun:
             results = self.closed(params["jaxpr"], first + 1)(*consts, *carry, *x)
             return results[:carried], results[carried:]
 
-        chosen, read = first in self.chosen, in_order(xs, params["reverse"])
-        cut = self.cut(first, params["length"], init, read) if chosen else None
-        order = {"length": params["length"], "reverse": params["reverse"], "unroll": params["unroll"]}
+        order = {"length": params["length"], "reverse": params["reverse"]}
+        before = partial(states_before, body, init, xs, **order)
+        read = in_order(xs, params["reverse"])
+        cut = self.cut(first, params["length"], init, read, before) if first in self.chosen else None
+        order["unroll"] = params["unroll"]
         run = lax.scan if cut is None else partial(scan_with_cut, cut=cut)
         final, ys = run(body, init, xs, **order)
         return [*final, *ys]

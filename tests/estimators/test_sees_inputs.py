@@ -1,4 +1,4 @@
-"""Gates that depend on what is read: cuts at a symbol, and random cuts where a symbol stands."""
+"""Gates that depend on what is read, or on states: cuts at a symbol, random cuts where one stands, cuts by a unit."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -52,6 +52,39 @@ class Pattern(Perhaps):
 
     def gates(self, key, length, batch_size, inputs):
         return self.where(jnp.reshape(jnp.array(self.kept), (length, 1)), inputs)
+
+
+@dataclass(frozen=True)
+class ByState(tb.GatedEstimator):
+    """No credit flows back into a state whose first unit is on, nor at a step that reads symbol 0."""
+
+    unbiased = "never"
+    sees_inputs = True
+    sees_states = True
+
+    def gates(self, key, length, batch_size, inputs, states):
+        return jnp.where(states[..., 0] > 0, 0.0, 1.0 - inputs[..., 0])
+
+
+@dataclass(frozen=True)
+class PerhapsByState(tb.GatedEstimator):
+    """One draw of cuts at states whose first unit is on, unbiased."""
+
+    kept: tuple = ()
+    unbiased = "chunk"
+    sees_states = True
+
+    def gates(self, key, length, batch_size, states):
+        kept = jnp.reshape(jnp.array(self.kept), (length, 1))
+        return jnp.where(states[..., 0] > 0, 2.0 * kept, 1.0)
+
+
+def states_before(params, inputs):
+    """The states that steps start from, by a loop of our own."""
+    states = [MODEL.initial_state(params, inputs.shape[1])]
+    for x in inputs[:-1]:
+        states.append(MODEL.step(params, states[-1], x))
+    return jnp.stack(states)
 
 
 def by_hand(params, inputs, gates):
@@ -122,14 +155,59 @@ def test_a_program_is_cut_where_its_inputs_say():
     assert distance(found, tb.gradient(AtSymbol(), MODEL, PARAMS, zeros)) < 1e-12
 
 
+def over_patterns(cls):
+    """The estimates of all patterns of draws."""
+    patterns = jnp.array(list(product((False, True), repeat=LENGTH)))
+    return jax.jit(jax.vmap(lambda kept: tb.gradient(cls(kept=kept), MODEL, PARAMS, DATA)))(patterns)
+
+
 def test_random_gates_at_a_symbol_are_unbiased():
     """Over all patterns, each of the same probability: the gradient, to the last digit."""
     exact = jax.grad(tb.loss, 1)(MODEL, PARAMS, DATA)
-    patterns = list(product((False, True), repeat=LENGTH))
-    found = [tb.gradient(Pattern(kept=pattern), MODEL, PARAMS, DATA) for pattern in patterns]
-    mean = jax.tree.map(lambda *leaves: sum(leaves) / len(patterns), *found)
-    assert distance(mean, exact) < 1e-12
-    assert max(distance(one, exact) for one in found) > 1e-3
+    found = over_patterns(Pattern)
+    assert distance(jax.tree.map(lambda leaf: leaf.mean(0), found), exact) < 1e-12
+    assert distance(jax.tree.map(lambda leaf: leaf[0], found), exact) > 1e-3
+
+
+def test_a_model_is_cut_where_its_states_say():
+    gates = jnp.where(states_before(PARAMS, DATA.inputs)[..., 0] > 0, 0.0, 1 - DATA.inputs[..., 0])
+    assert 0 < gates.sum() < (1 - DATA.inputs[..., 0]).sum()  # of both kinds
+    expected = by_hand(PARAMS, DATA.inputs, gates)
+    assert distance(tb.gradient(ByState(), MODEL, PARAMS, DATA), expected) < 1e-12
+    assert distance(tb.gradient(ByState(states=2), MODEL, PARAMS, DATA), expected) < 1e-12
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_and_a_program_are_cut_where_their_states_say(reverse):
+    @dataclass(frozen=True)
+    class OfProgram(ByState):
+        """A loop of a program reads a list of arrays, and carries one."""
+
+        def gates(self, key, length, batch_size, inputs, states):
+            return super().gates(key, length, batch_size, inputs[0], states[0])
+
+    def f(h, x):
+        h = MODEL.step(PARAMS, h, x)
+        return h, h
+
+    def last(scan, xs, **cut):
+        return scan(f, jnp.zeros((BATCH, 4)), xs, reverse=reverse, **cut)[1].sum()
+
+    read = jnp.flip(DATA.inputs, 0) if reverse else DATA.inputs
+    gates = jnp.where(states_before(PARAMS, read)[..., 0] > 0, 0.0, 1 - read[..., 0])
+    gates = jnp.flip(gates, 0) if reverse else gates
+    expected = jax.grad(lambda xs: last(tb.scan, xs, gates=gates))(DATA.inputs)
+    found = jax.grad(lambda xs: last(tb.scan, xs, truncation=ByState(), batch_axis=0))(DATA.inputs)
+    assert distance(found, expected) < 1e-12
+    program = tb.truncate(lambda xs: last(jax.lax.scan, xs), OfProgram(), batch_axis=0)
+    assert distance(jax.grad(program)(DATA.inputs), expected) < 1e-12
+
+
+def test_random_gates_by_state_are_unbiased():
+    exact = jax.grad(tb.loss, 1)(MODEL, PARAMS, DATA)
+    found = over_patterns(PerhapsByState)
+    assert distance(jax.tree.map(lambda leaf: leaf.mean(0), found), exact) < 1e-12
+    assert distance(jax.tree.map(lambda leaf: leaf[0], found), exact) > 1e-3
 
 
 def test_it_is_measured_and_trained():

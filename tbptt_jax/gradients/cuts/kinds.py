@@ -239,18 +239,29 @@ class Truncates(ABC):
     """Whether more than a cut is needed, which is learned from chunk to chunk; `scan` refuses it."""
     sees_inputs: ClassVar[bool] = False
     """Whether the cut depends on what the loop reads: `cut` takes `inputs` then, with leaves `[T, B, ...]`."""
+    sees_states: ClassVar[bool] = False
+    """Whether it depends on the states that the steps start from: `cut` takes `states` then, with leaves `[T, B, ...]`.
+    They are computed beforehand, by one more forward pass."""
 
     @abstractmethod
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:
         """The cut of one sequence of `length` steps; a batch size of None asks for one that is not batched."""
 
-    def cut_seeing(self, inputs: PyTree, key: Array | None, length: int, batch_size: int | None) -> Cut:
-        """The same where the loop reads `inputs`, leaves `[T, B, ...]`, or `[T, ...]` without a batch size."""
-        if not self.sees_inputs:
-            return self.cut(key, length, batch_size)
+    def cut_seeing(
+        self, inputs: PyTree, states: Callable[[], PyTree], key: Array | None, length: int, batch_size: int | None
+    ) -> Cut:
+        """The same where the loop reads `inputs` and its steps start from `states()`, leaves `[T, B, ...]`, or
+        `[T, ...]` without a batch size."""
+        return self.cut(key, length, batch_size, **self.seen(inputs, states, batch_size))
+
+    def seen(self, inputs: PyTree, states: Callable[[], PyTree], batch_size: int | None) -> dict[str, PyTree]:
+        """What `cut` is given beside the sizes, as data: no credit flows through it."""
+        found = {"inputs": inputs} if self.sees_inputs else {}
+        if self.sees_states:
+            found["states"] = states()
         if batch_size is None:
-            inputs = jax.tree.map(lambda leaf: leaf[:, None], inputs)
-        return self.cut(key, length, batch_size, inputs=lax.stop_gradient(inputs))  # type: ignore[call-arg]
+            found = jax.tree.map(lambda leaf: leaf[:, None], found)
+        return lax.stop_gradient(found)
 
 
 def add(a: list, b: list) -> list:

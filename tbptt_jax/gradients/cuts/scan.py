@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -55,12 +56,18 @@ def scan(
         return lax.scan(f, init, xs, length, reverse, unroll)
     init = jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), init, final)
     if truncation is not None:
-        cut = truncation_cut(truncation, key, steps, init, in_order(xs, reverse), batch_axis)
+        before = partial(states_before, f, init, xs, steps, reverse)
+        cut = truncation_cut(truncation, key, steps, init, in_order(xs, reverse), before, batch_axis)
     else:
         cut = Gates(None if gates is None else checked_gates(gates, steps, init, reverse))
     if states is not None:
         cut = keeping(cut, kept(states, steps), truncation)
     return scan_with_cut(f, init, xs, steps, reverse, unroll, cut=cut)
+
+
+def states_before(f: Callable, init: PyTree, xs: PyTree, length: int, reverse: bool) -> PyTree:
+    """What is carried into each step, in the order in which the steps run."""
+    return in_order(lax.scan(lambda state, x: (f(state, x)[0], state), init, xs, length, reverse)[1], reverse)
 
 
 def scan_with_cut(
@@ -87,10 +94,16 @@ def keeping(cut: Cut, states: int | None, truncation: Any) -> Cut:
 
 
 def truncation_cut(
-    truncation: Any, key: Array | None, steps: int, state: PyTree, inputs: PyTree, batch_axis: int | None
+    truncation: Any,
+    key: Array | None,
+    steps: int,
+    state: PyTree,
+    inputs: PyTree,
+    before: Callable[[], PyTree],
+    batch_axis: int | None,
 ) -> Cut:
-    """The cut of one loop that carries `state` and reads `inputs`, in the order in which the steps run, by an estimator
-    that cuts. Sequences lie along the same axis of both, after the steps."""
+    """The cut, by an estimator that cuts, of one loop that carries `state`, reads `inputs` and whose steps start from
+    `before()`, in the order in which they run. Sequences lie along the same axis of all, after the steps."""
     if not isinstance(truncation, Truncates):
         raise UserError(
             "truncation: an estimator that cuts, such as Segment(16), Window(8), Randomized(0.9) or ARTBP(16), is "
@@ -102,15 +115,20 @@ def truncation_cut(
             "its critic out"
         )
     if batch_axis is None:
-        return truncation.cut_seeing(inputs, key, steps, None)
+        return truncation.cut_seeing(inputs, before, key, steps, None)
+
+    def in_rows(leaves: PyTree) -> PyTree:
+        return jax.tree.map(lambda leaf: batch_second(leaf, batch_axis), leaves)
+
     if truncation.sees_inputs:
-        inputs = jax.tree.map(lambda leaf: batch_second(leaf, batch_axis), inputs)
-    return truncation.cut_seeing(inputs, key, steps, batch_size_of(state, batch_axis)).along(batch_axis)
+        inputs = in_rows(inputs)
+    size = batch_size_of(state, batch_axis)
+    return truncation.cut_seeing(inputs, lambda: in_rows(before()), key, steps, size).along(batch_axis)
 
 
 def batch_second(leaf: Array, axis: int) -> Array:
-    """What is read at each step `[T, ...]`, its batch axis moved behind the steps; one without such an axis, such as a
-    counter of steps, as it is."""
+    """What is read or carried at each step `[T, ...]`, its batch axis moved behind the steps; one without such an axis,
+    such as a counter of steps, as it is."""
     if not -leaf.ndim < axis < leaf.ndim - 1:
         return leaf
     return jnp.moveaxis(leaf, axis + 1 if axis >= 0 else axis, 1)
