@@ -1,14 +1,19 @@
-"""Perplexity of copying: against updates, and at the end for every window, a row a task."""
+"""Perplexity of copying for every truncation, a panel a task, the published values as ticks beside ours."""
 
 from functools import partial
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from tbptt_jax.experiments.copy.measure import GROUP
 from tbptt_jax.lab.judging import at_best_rate
-from tbptt_jax.plots.learning import curve, shades
 from tbptt_jax.plots.style import panels, style_of
+
+PUBLISHED = {  # by the shortest line: 10 where all are of one length
+    "copy()": {5: 1.646, 10: 1.036, 15: 1.039, 20: 1.040, 30: 1.043, 0.9: 1.022, 0.5: 1.027, 0.1: 1.030},
+    "copy(shortest=5)": {5: 1.47, 10: 1.39, 15: 1.37, 20: 1.35, 30: 1.31, 0.9: 1.35, 0.5: 1.32, 0.1: 1.29},
+}
+WORDS = {"copy()": "lines of one length", "copy(shortest=5)": "lines of several lengths"}
 
 
 def draw(table: pl.DataFrame) -> dict:
@@ -16,26 +21,49 @@ def draw(table: pl.DataFrame) -> dict:
 
 
 def perplexity(table: pl.DataFrame):
-    best = at_best_rate(table, GROUP).sort("tau", "series", nulls_last=True)
+    best = at_best_rate(table, GROUP, by="selection").sort("tau", "series", descending=[False, True], nulls_last=True)
     tasks = best["task"].unique(maintain_order=True).to_list()
-    figure, grid = panels(len(tasks), 2, width=4.0, height=2.7, sharey="row")
-    for (left, right), task in zip(grid, tasks):
+    figure, grid = panels(1, len(tasks), width=4.3, height=3.4, sharey=True)
+    for axes, task in zip(grid[0], tasks):
         part = best.filter(pl.col("task") == task)
-        kinds = [key for key, _ in part.group_by(["series", "tau"], maintain_order=True)]
-        line_of = shades(range(len(kinds)))
-        labels = []
-        for i, ((name, tau), rows) in enumerate(part.group_by(["series", "tau"], maintain_order=True)):
-            labels.append(f"{name}, τ = {tau}" if tau else name.replace(", longest=30, shortest=5", ""))
-            look = {"transform": np.exp, "linestyle": line_of[i]}
-            curve(left, rows, "curve_updates", "curve_held_out", name, labels[-1], **look)
-            right.plot([i] * rows.height, rows["perplexity"], linestyle="none", **style_of(name))
-        for axes in (left, right):
-            axes.axhline(part["blind"][0], color="black", linewidth=0.8, linestyle=":")
-        left.set(xlabel="updates", ylabel="held-out perplexity", yscale="log", title=task)
-        left.set_ylim(0.97, 1.3 * part["blind"][0])
-        left.set_yticks([1, 1.2, 1.5, 2], labels=["1", "1.2", "1.5", "2"])
-        left.minorticks_off()
-        right.set_xticks(range(len(labels)), labels=labels, rotation=40, ha="right", fontsize=7)
-        right.set_title("at the end, each seed (dotted: without recall)", fontsize=8)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
+        names = []
+        for place, ((series, tau), rows) in enumerate(part.group_by(["series", "tau"], maintain_order=True)):
+            names.append(short_name(series, tau))
+            look = style_of(series) | {"linestyle": "none"}
+            axes.plot([place] * rows.height, rows["perplexity"], **look | {"markersize": 3, "alpha": 0.5})
+            axes.plot(place, rows["perplexity"].median(), **look | {"markersize": 7, "markerfacecolor": "none"})
+            published = PUBLISHED.get(task, {}).get(tau or delta_of(series))
+            if published:
+                axes.plot([place - 0.35, place + 0.35], [published] * 2, color="black", linewidth=1.6)
+        axes.axhline(part["blind"][0], color="0.4", linewidth=0.8, linestyle=":")
+        axes.annotate("without recall", (0, part["blind"][0]), fontsize=7, color="0.4", va="bottom")
+        axes.set_xticks(range(len(names)), labels=names, rotation=40, ha="right", fontsize=7.5)
+        axes.set(yscale="log", title=WORDS.get(task, task))
+        axes.set_yticks([1, 1.2, 1.5, 2], labels=["1", "1.2", "1.5", "2"])
+        axes.minorticks_off()
+    grid[0, 0].set_ylabel("perplexity on the report set")
+    figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
     return figure
+
+
+def short_name(series: str, tau: int | None) -> str:
+    if delta := delta_of(series):
+        return f"adaptive, δ = {delta}"
+    return f"K = {tau}" if series == "rolling" else f"{series} {tau or ''}"
+
+
+def delta_of(series: str) -> float | None:
+    """The tolerance of an adaptive truncation, from its text."""
+    if not series.startswith("adaptive_rolling("):
+        return None
+    values = dict(word.strip().split("=") for word in series.partition("(")[2].rstrip(")").split(","))
+    return float(values["delta"])
+
+
+def message(best: pl.DataFrame) -> str:
+    def middle(where: pl.Expr) -> Any:
+        return best.filter(where).group_by("task", *GROUP[1:]).agg(pl.col("perplexity").median())["perplexity"].min()
+
+    fixed, adaptive = (middle(pl.col("series") == "rolling"), middle(pl.col("series").str.starts_with("adaptive")))
+    found = f": best fixed {fixed:.3f}, best adaptive {adaptive:.3f}" if fixed and adaptive else ""
+    return f"Copying by truncations of K and by adaptive ones, medians of networks{found}\n(black: as published)"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ class Rolling(Buffered):
     def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
         _, batch_size = sequence_shape(batch)
 
-        def none_of(leaf: Array) -> Array:
+        def none_of(leaf: Any) -> Array:
             return jnp.zeros((self.before, *leaf.shape[1:]), leaf.dtype)
 
         state = model.initial_state(params, batch_size)

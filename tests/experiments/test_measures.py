@@ -54,9 +54,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         ["hidden=2", "tau=2", "training=0", "population=32", "task=copy(length=6, longest=2)"],
         ["randomized", "window"],
     ),
-    "copy": Choices(
-        "smoke", ["updates=4", "hidden=2", "batch_size=2", "length=6", "tau=5"], ["window"], tasks=["copy"], seeds=2
-    ),
+    "copy": Choices("smoke", ["symbols=96", "hidden=2", "batch_size=2", "tau=5"], ["rolling"], tasks=["copy"], seeds=2),
     "critics": Choices(
         "smoke",
         ["hidden=2", "training=0", "population=32", "chunks=2", "task=copy(length=6, longest=2)"],
