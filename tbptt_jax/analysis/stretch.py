@@ -1,7 +1,7 @@
 """The memory of a backward pass whose cuts are drawn: the longest stretch of states without a cut, on average.
 
 A stretch is what must be alive at once. Its mean length is not its longest: gates that cut every eighth step on average
-keep some thirty states somewhere in a sequence of 64. With a cut before step t + 1 of probability c_t(d) when the
+keep some twenty states somewhere in a sequence of 64. With a cut before step t + 1 of probability c_t(d) when the
 stretch has lasted d steps, P(no stretch is longer than m) follows from a walk over d = 1..m, and the mean longest
 stretch is Σ_{m ≥ 0} P(some stretch is longer than m).
 """
