@@ -60,20 +60,27 @@ def drawn_like(tree, seed):
 def test_the_two_modes_are_one_linear_map(cut):
     """⟨c, push t⟩ = ⟨pull c, t⟩, for all arguments and for each alone; the linearized program is the same."""
     program = outputs(lambda f, init, xs: cut_scan(f, init, xs, cut))
-    out, pull = jax.vjp(program, W, H0, XS)
+    out = jax.eval_shape(program, W, H0, XS)
     tangents, cotangents = drawn_like((W, H0, XS), 1), drawn_like(out, 2)
-    bars = pull(cotangents)
-    _, moved = jax.jvp(program, (W, H0, XS), tangents)
+
+    @jax.jit
+    def moved_and_pulled(w, h0, xs):
+        moved = jax.jvp(program, (w, h0, xs), tangents)[1]
+        return moved, jax.vjp(program, w, h0, xs)[1](cotangents)
+
+    @jax.jit
+    def each_alone(*at):
+        pairs = []
+        for i in range(3):
+            alone = tuple(jnp.zeros_like(t) if j != i else t for j, t in enumerate(tangents))
+            one = lambda a, i=i: program(*[a if j == i else b for j, b in enumerate(at)])  # noqa: E731
+            pairs.append((jax.jvp(program, at, alone)[1], jax.jvp(one, (at[i],), (tangents[i],))[1]))
+        return pairs
+
+    moved, bars = moved_and_pulled(W, H0, XS)
     assert abs(inner(moved, cotangents) - inner(bars, tangents)) < 1e-12 * (1 + abs(inner(bars, tangents)))
     assert distance(jax.linearize(program, W, H0, XS)[1](*tangents), moved) < 1e-13
-    for i in range(3):
-        alone = [jnp.zeros_like(t) if j != i else t for j, t in enumerate(tangents)]
-        _, by_zeros = jax.jvp(program, (W, H0, XS), tuple(alone))
-        _, by_one = jax.jvp(
-            lambda a, i=i: program(*[a if j == i else b for j, b in enumerate((W, H0, XS))]),
-            ((W, H0, XS)[i],),
-            (tangents[i],),
-        )
+    for by_zeros, by_one in each_alone(W, H0, XS):
         assert distance(by_zeros, by_one) < 1e-13
 
 
@@ -92,12 +99,17 @@ def test_every_way_to_a_hessian_is_the_same(cut):
     """Forward over reverse, reverse over reverse, forward over forward; under jit and vmap."""
     program = outputs(lambda f, init, xs: cut_scan(f, init, xs, cut))
     number = lambda w: sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(program(w, H0, XS)))  # noqa: E731
-    hessian = jax.jit(jax.hessian(number))(W)
-    assert distance(jax.jit(jax.jacrev(jax.grad(number)))(W), hessian) < 1e-11
     direction = drawn_like(W, 4)
-    twice = jax.jvp(lambda w: jax.jvp(number, (w,), (direction,))[1], (W,), (direction,))[1]
+
+    @jax.jit
+    def all_ways(w):
+        twice = jax.jvp(lambda w: jax.jvp(number, (w,), (direction,))[1], (w,), (direction,))[1]
+        hessian = jax.hessian(number)
+        return hessian(w), jax.jacrev(jax.grad(number))(w), twice, jax.vmap(hessian)(jnp.stack([w, 2 * w]))
+
+    hessian, reverse, twice, stacked = all_ways(W)
+    assert distance(reverse, hessian) < 1e-11
     assert abs(twice - jnp.einsum("ij,ijkl,kl", direction, hessian, direction)) < 1e-10 * (1 + abs(twice))
-    stacked = jax.vmap(jax.hessian(number))(jnp.stack([W, 2 * W]))
     assert distance(stacked[0], hessian) < 1e-11
 
 
