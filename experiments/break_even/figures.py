@@ -33,7 +33,7 @@ def sequences(table: pl.DataFrame) -> Any:
     figure, grid = panels(len(MEANINGS), len(tasks), width=width, height=2.15, sharex=True, sharey=True)
     for axes_row, (column, words) in zip(grid, MEANINGS.items()):
         for axes, task in zip(axes_row, tasks):
-            one_panel(axes, table.filter(pl.col("task") == task), column)
+            one_panel(axes, table.filter(pl.col("task") == task), column, name_batches=axes is axes_row[0])
         axes_row[0].set_ylabel(words)
     for axes, task in zip(grid[0], tasks):
         axes.set_title(task.partition("(")[0], fontsize=9)
@@ -41,13 +41,15 @@ def sequences(table: pl.DataFrame) -> Any:
         axes.set_xlabel("length of the truncation: τ")
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small", handlelength=3.5)
     return figure
 
 
-def one_panel(axes: Any, rows: pl.DataFrame, column: str) -> None:
+def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool) -> None:
     for batch, words in BATCHES.items():
         axes.axhline(batch, color="0.6", linewidth=0.7, zorder=0)
+        if not name_batches:
+            continue
         place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
         behind = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6}
         axes.annotate(words, (1, batch), fontsize=6.5, color="0.4", bbox=behind, zorder=4, **place)
