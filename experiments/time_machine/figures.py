@@ -78,12 +78,16 @@ def message(best: pl.DataFrame) -> str:
         where = (pl.col("series") == series) & (pl.col("updates") == updates) & (pl.col("order") == "sequential") & same
         return best.filter(where)["perplexity"].mean()  # type: ignore[return-value]
 
-    short = min(taus_of(best), default=None)
-    values = mean("full()", "every chunk", None), mean("segment", "every chunk", short)
-    if None in values:
+    taus = taus_of(best)
+    full, short = mean("full()", "every chunk", None), mean("segment", "every chunk", min(taus, default=None))
+    at_cuts = {tau: value for tau in taus if (value := mean("segment", "at cuts", tau)) is not None}
+    if full is None or short is None or not at_cuts:
         return "Perplexity on The Time Machine at equal data"
-    full, cut = values
-    return f"Perplexity on The Time Machine at equal data:\nall credit {full:.2f}, segments of {short} {cut:.2f}"
+    tau = min(at_cuts, key=at_cuts.__getitem__)
+    return (
+        f"Perplexity at equal data: all credit {full:.2f}, segments of {min(taus)} {short:.2f}; with an update at every"
+        f" cut, segments of {tau} {at_cuts[tau]:.2f}:\nmore updates are what truncation buys"
+    )
 
 
 def learning(best: pl.DataFrame):
