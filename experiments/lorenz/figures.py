@@ -37,7 +37,8 @@ def lorenz(table: pl.DataFrame):
     best = misses.sort("miss")
     figure.suptitle(
         f"Segments of {best['tau'][0]} steps fit best, {best['miss'][0]:.2g} off in the middle; by the exact gradient "
-        f"({misses['tau'][-1]:,} steps) {misses['left_at'][-1]} of {table.height // misses.height} descents leave for good",
+        f"({misses['tau'][-1]:,} steps)\n{misses['left_at'][-1]} of {table.height // misses.height} descents leave for "
+        "good",
         fontsize=9.5,
         x=0.02,
         ha="left",
