@@ -27,8 +27,10 @@ AXES = {
 
 
 def in_reach(config: Config) -> bool:
-    """What makes sense; what must be sampled stands beside one radius alone."""
-    return makes_sense(config) and ("tau" in config or config["radius"] == 0.6)
+    """What makes sense; what must be sampled stands beside one radius alone, and artbp, whose variance takes the square
+    of the steps, beside tanh networks."""
+    tanh = config["cell"] == "tanh" or config.chosen[0].method != "artbp"
+    return makes_sense(config) and tanh and ("tau" in config or config["radius"] == 0.6)
 
 
 SCALES = {
