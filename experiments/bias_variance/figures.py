@@ -91,6 +91,7 @@ def equal_memory(table: pl.DataFrame):
     def one(axes: Any, key: tuple, part: pl.DataFrame) -> None:
         curves(axes, part, "mse", "states")
         axes.axvline(part["length"][0] ** 0.5, color="0.5", linestyle=":", linewidth=0.9)
+        mark_taus(axes, taus_of(table))
 
     figure, _ = a_panel_a_group(
         table, one, "states alive at once (longest stretch, on average)", "squared error / ‖g‖²"

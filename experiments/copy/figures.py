@@ -65,5 +65,6 @@ def message(best: pl.DataFrame) -> str:
         return best.filter(where).group_by("task", *GROUP[1:]).agg(pl.col("perplexity").median())["perplexity"].min()
 
     fixed, adaptive = (middle(pl.col("series") == "rolling"), middle(pl.col("series").str.starts_with("adaptive")))
-    found = f": best fixed {fixed:.3f}, best adaptive {adaptive:.3f}" if fixed and adaptive else ""
-    return f"Copying by truncations of K and by adaptive ones, medians of networks{found}\n(black: as published)"
+    found = f": the best ends at {fixed:.2f}" if fixed else ""
+    found += f", the best adaptive at {adaptive:.2f}" if adaptive else ""
+    return f"Copying by truncations of K{found}\n(medians of networks; black: as published)"
