@@ -52,7 +52,7 @@ def test_code_is_what_a_file_and_its_neighbours_compute(tmp_path):
 def test_an_experiment_depends_on_what_it_uses_and_on_nothing_else():
     found = set(code_of([file_of(load("copy").measure)]))
     assert {"experiments/copy/measure.py", "tbptt_jax/training/loop.py", "tbptt_jax/gradients/cuts/engine.py"} <= found
-    assert {"tbptt_jax/lab/learning.py", "tbptt_jax/estimators/adaptive.py", "tbptt_jax/tasks/base.py"} <= found
+    assert {"tbptt_jax/lab/learning.py", "tbptt_jax/lab/protocol.py", "tbptt_jax/tasks/base.py"} <= found
     others = (
         "claims",
         "figures",
