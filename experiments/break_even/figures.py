@@ -75,5 +75,4 @@ def message(table: pl.DataFrame) -> str:
         if n is not None:
             words.append(f"{f'{n:,.0f}' if n < NO_BATCH else 'none'} on {task.partition('(')[0]}")
     found = ", ".join(words)
-    words_of = "medians over lengths and networks"
-    return f"Unbiased truncation beats segments from so many sequences an update on ({words_of}):\n{found}"
+    return f"Unbiased truncation beats segments from so many sequences an update on:\n{found} (medians)"
