@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from tbptt_jax.lab.claims import NotMeasured, needed
+from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
 from tbptt_jax.plots.learning import shades
 from tbptt_jax.plots.style import panels, style_of
@@ -16,18 +17,11 @@ GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    best = at_best_rate(table)
+    best = at_best_rate(table, GROUP, by="selection")
     figures = {"by_length": partial(by_length, best)}
     for (cell,), part in best.group_by("cell", maintain_order=True):
         figures[f"learning_{cell}"] = partial(learning, part)
     return figures
-
-
-def at_best_rate(table: pl.DataFrame) -> pl.DataFrame:
-    """The learning rate whose mean selection loss is the smallest, in each group."""
-    means = table.group_by([*GROUP, "learning_rate"]).agg(pl.col("selection").mean())
-    best = means.sort("selection", "learning_rate").group_by(GROUP, maintain_order=True).first().drop("selection")
-    return table.join(best, on=[*GROUP, "learning_rate"], nulls_equal=True)
 
 
 def measured_kinds(best: pl.DataFrame) -> dict[tuple[str, str], str]:
