@@ -19,6 +19,7 @@ os.environ |= {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers take all cores: LAPACK's own threads would wait for them
 if version("jaxlib").startswith("0.10."):  # later ones do not know this flag, which halves the time of compilation
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 

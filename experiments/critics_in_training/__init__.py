@@ -36,7 +36,7 @@ experiment = Experiment(
             "batch": 16,
             "hidden": 32,
             "updates": 2000,
-            "seeds": 10,
+            "seeds": 20,
             "seed": 0,
         },
         "paper": ways(8, "linear()", "features(count=512)", "mlp(width=128)", synthetic=True)

@@ -19,6 +19,9 @@ from tbptt_jax.running.loop import Hands, Outcome
 
 LOG = 64_000  # bytes that are kept of what a cell said, from its end
 STARTS = 3  # of a process that dies before it has answered once
+PATIENT = {"OPENBLAS_NUM_THREADS": "1"}
+"""LAPACK divides even small matrices among threads of its own, which wait long for cores that other cells have taken:
+a training with a critic took twelve times as long."""
 WATCH = 0.05  # seconds between two looks at memory and time
 
 
@@ -36,7 +39,7 @@ class Process:
             stdout=self.log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            env={**PATIENT, **os.environ, **environment, "PYTHONUNBUFFERED": "1"},
         )
         theirs.close()
         self.cell: Cell | None = None
