@@ -41,8 +41,10 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"After training, {cell} carries credit further than tanh.",
-            *(CHAPTER, "decay", GATED[cell], GATED["tanh"], "above", 0.0, True, ("orthogonal",)),
+            f"After training on what stands 24 steps back, {cell} carries its credit there with less loss a step than "
+            "tanh.",
+            *(CHAPTER, "carried", GATED[cell], GATED["tanh"], "above", 0.0, True, ("orthogonal",)),
+            average="median",  # some networks of each do not learn it
         )
         for cell in ("gru", "lstm")
     ),

@@ -100,8 +100,11 @@ def by_loss(table: pl.DataFrame):
     figure, grid = panels(len(trainings), len(cells), width=2.3, height=2.2, sharex=True, sharey=True)
     for axes_row, training in zip(grid, trainings):
         for axes, cell in zip(axes_row, cells):
-            (row,) = shown.filter((pl.col("training") == training) & (pl.col("cell") == cell)).iter_rows(named=True)
-            norms = np.asarray(row["norms"], float)
+            found = shown.filter((pl.col("training") == training) & (pl.col("cell") == cell)).rows(named=True)
+            if not found:
+                axes.set_axis_off()
+                continue
+            norms = np.asarray(found[0]["norms"], float)
             with np.errstate(divide="ignore"):
                 seen = np.log10(norms / norms[:, :1].max())
             image = axes.imshow(

@@ -12,8 +12,9 @@ from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Model
 
-TASK = tb.Copy(length=64, batch_size=16, longest=16)  # what is asked for stands 16 steps back
-FIRST, LAST = 2, 24  # the lags over which the decay is fitted
+DISTANCE = 24
+TASK = tb.Recall(distance=DISTANCE)  # its only loss hangs on what stands 24 steps back
+FIRST = 2  # the lag from which on the decay is fitted
 
 
 def trained(model: Model, drawn: PyTree, updates: int, key: Array):
@@ -46,9 +47,11 @@ def measure(config: Config, key: Array):
         predicted = linear_credit_norms(model, params, batch) if cell == "linear" else norms
         recurrent = params["cell"]["W_hh"].reshape(-1, hidden, hidden)
         radius = jnp.max(jax.vmap(spectral_radius)(recurrent))
-        return norms, predicted, radius, decay_rate(norms / norms[:, :1], FIRST, LAST), tb.loss(model, params, batch)
+        relative = norms / norms[:, :1]
+        last = relative[-1, -1] ** (1 / DISTANCE)
+        return norms, predicted, radius, decay_rate(relative, FIRST), last, tb.loss(model, params, batch)
 
-    norms, predicted, radius, rate, loss = map(np.asarray, observed(jax.random.split(key, config["seeds"])))
+    norms, predicted, radius, rate, last, loss = map(np.asarray, observed(jax.random.split(key, config["seeds"])))
     lags = np.arange(norms.shape[1])
     mean = (norms / norms[:, :, :1]).sum(1) / (norms.shape[1] - lags)
     away = np.abs(norms - predicted).max((1, 2)) / norms.max((1, 2))
@@ -57,6 +60,7 @@ def measure(config: Config, key: Array):
             "replica": i,
             "radius_now": float(radius[i]),
             "decay": float(rate[i]),
+            "carried": float(last[i]),
             "loss": float(loss[i]),
             "away_from_eigenvalues": float(away[i]),
             "curve_norm": mean[i],
