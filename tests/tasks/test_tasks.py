@@ -42,6 +42,8 @@ def examples(text):
         tb.Brackets(16, 4, repeated=2),
         tb.Adding(9, 4),
         tb.Recall(5, batch_size=4),
+        tb.DelayedSum(2, 5, length=7, batch_size=4),
+        tb.Mimic(units=5, length=7, batch_size=4),
         tb.Agreement(5, 4),
     ]
 
@@ -211,6 +213,50 @@ def test_floors_by_enumeration_of_all_lines():
     assert tb.Brackets().floors()["best"] / log(2) == pytest.approx(1.661, abs=5e-4)
     assert tb.Brackets().floors()["blind"] / log(2) == pytest.approx(1.938, abs=5e-4)
     assert tb.Copy().floors() == {"best": 0.0, "blind": pytest.approx(9 * log(4) / 20)}
+
+
+def test_delayed_sum_labels_hang_on_two_tosses_alone():
+    """The frequency of 1 for each pair of tosses: 4 z-tests, false alarm 1e-6 in all; and the floors by enumeration."""
+    task = tb.DelayedSum(near=2, far=5, length=50, batch_size=64)
+    tosses, labels = read(task, 8)
+    limit = NormalDist().inv_cdf(1 - FALSE_ALARM / 8)
+    for near, far in itertools.product((0, 1), repeat=2):
+        chance = 0.5 + 0.5 * near - 0.25 * far
+        found = labels[:, 5:][(tosses[:, 3:-2] == near) & (tosses[:, :-5] == far)]
+        assert len(found) > 5000
+        assert abs(found.mean() - chance) <= limit * (chance * (1 - chance) / len(found)) ** 0.5
+    assert abs(tosses.mean() - 0.5) <= limit * (0.25 / tosses.size) ** 0.5
+    joint = [(near, far, 0.25) for near in (0, 1) for far in (0, 1)]
+    chances = {
+        (near, far): [1 - (0.5 + 0.5 * near - 0.25 * far), 0.5 + 0.5 * near - 0.25 * far] for near, far, _ in joint
+    }
+    floors = task.floors()
+    assert floors["best"] == pytest.approx(sum(p * entropy(chances[near, far]) for near, far, p in joint))
+    assert floors["blind"] == pytest.approx(entropy(np.mean(list(chances.values()), axis=0)))
+    held_out = task.held_out(jax.random.key(0))
+    assert np.all(held_out.weights[:5] == 0) and np.all(held_out.weights[5:] == 1)
+    with pytest.raises(ValueError, match="delayed_sum: far must be a whole number of at least 4, got 3"):
+        tb.DelayedSum(near=3, far=3)
+
+
+def test_mimic_is_what_its_teacher_says():
+    """In chunks that are read in parts, as in one run of the teacher over all of the stream."""
+    task = tb.Mimic(units=6, length=5, batch_size=3)
+    source, inputs, targets = task.start(jax.random.key(4)), [], []
+    for steps in (5, 2, 4, 5):
+        batch, _, source = task.chunk(source, jnp.array(steps))
+        inputs.append(batch.inputs[:steps])
+        targets.append(batch.targets[:steps])
+    inputs, targets = map(jnp.concatenate, (inputs, targets))
+    weights, state = task.weights(), task.teacher.initial_state(task.weights(), 3)
+    for x, wanted in zip(inputs, targets):
+        state = task.teacher.step(weights, state, x)
+        np.testing.assert_allclose(task.teacher.readout(weights, state), wanted, atol=1e-12)
+    assert set(np.unique(inputs)) == {-1.0, 1.0} and len(np.unique(np.asarray(inputs), axis=0)) > 8
+    assert tb.loss(task.teacher, weights, task.held_out(jax.random.key(0))) < 1e-24
+    matrix = weights["cell"]["W_hh"]
+    np.testing.assert_allclose(matrix @ matrix.T, 0.95**2 * np.eye(6), atol=1e-6)
+    assert task.weights()["cell"]["W_hh"].tolist() != tb.Mimic(units=6, seed=1).weights()["cell"]["W_hh"].tolist()
 
 
 def test_tasks_with_a_loss_at_the_end():

@@ -1,0 +1,39 @@
+"""One update a symbol, on streams that do not end: who learns, from how many symbols, at what memory.
+
+Every symbol is read once, by one sequence, and moves the parameters at once: by an influence that is carried forward,
+exactly or nearly, by the last few steps run again, by a critic in their place, or by the derivative of the one step
+alone. Adam without clipping, since a clipped gradient of one symbol points to the likeliest label and not to its
+probability. Beside the loss stands how well each estimator's gradient of a symbol, on the network that it has trained,
+is aligned with the exact one, that of RTRL.
+"""
+
+from tbptt_jax.experiments.online.claims import CLAIMS, MARSCHALL
+from tbptt_jax.experiments.online.figures import draw
+from tbptt_jax.experiments.online.measure import measure
+from tbptt_jax.lab.experiment import Experiment
+
+ESTIMATORS = [
+    *("window(tau=1)", "segment(tau=8)", "rolling(k1=8, k2=1)", "dni(tau=1)"),
+    *("rtrl()", "snap()", "sketched(rank=4)", "rflo()", "kernl()", "kf_rtrl()", "ok()", "uoro()"),
+]
+AXES = {"estimator": ESTIMATORS, "hidden": 16, "seed": 0}
+experiment = Experiment(
+    name="online",
+    source=MARSCHALL,
+    summary="one update a symbol on endless streams: loss against symbols, memory and alignment",
+    axes={
+        "smoke": AXES
+        | {"task": "delayed_sum()", "cell": "tanh", "estimator": ["window(tau=1)", "rtrl()", "uoro()"]}
+        | {"symbols": 2000, "seeds": 3},
+        "default": AXES
+        | {"task": ["delayed_sum()", "mimic()", "a_n_b_n(most=8)"], "cell": ["tanh", "elstm"]}
+        | {"symbols": 100_000, "seeds": 10},
+        "paper": AXES
+        | {"task": ["delayed_sum()", "mimic()", "a_n_b_n()", "brackets()", "time_machine()"]}
+        | {"cell": ["tanh", "gru", "elstm"], "hidden": 64, "symbols": 10**7, "seeds": 10},
+    },
+    makes_sense=lambda config: config["cell"] != "elstm" or config["estimator"] in ("rtrl()", "window(tau=1)"),
+    measure=measure,
+    plot=draw,
+    claims=CLAIMS,
+)
