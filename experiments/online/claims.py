@@ -44,7 +44,7 @@ CLAIMS = (
     ),
     compare("A critic of what is to come ends below one step alone.", "Jaderberg et al. 2017", of("dni"), of("window")),
     compare(
-        "Element-wise LSTMs, whose exact gradient costs no more than SnAp-1, end below tanh networks with all of theirs.",
+        "Element-wise LSTMs, whose exact gradient costs no more than SnAp-1, end below tanh networks with theirs.",
         *("Irie, Gopalakrishnan & Schmidhuber 2024", of("rtrl", "elstm"), of("rtrl")),
     ),
 )

@@ -55,7 +55,7 @@ class DelayedSum(Task):
         return self.batch(key)
 
     def read(self, keys: Array, time: Array, steps: int) -> Batch:
-        """The steps from `time` on; a toss and a label follow from a sequence's key and the number of the step alone."""
+        """The steps from `time` on; tosses and labels follow from a sequence's key and the step's number."""
         tosses = draws(keys, time - self.far + jnp.arange(steps + self.far), 2)
         heads = (tosses[..., 0] < 0.5).astype(int)
         now, near, far = (heads[self.far - back :][:steps] for back in (0, self.near, self.far))
