@@ -18,6 +18,7 @@ from tbptt_jax.models import loss as loss
 from tbptt_jax.networks import model as model
 from tbptt_jax.networks import rnn as rnn
 from tbptt_jax.ngrams import NGrams as NGrams
+from tbptt_jax.noise import with_noise as with_noise
 from tbptt_jax.plots.bias import plot_bias as plot_bias
 from tbptt_jax.plots.reach import plot_reach as plot_reach
 from tbptt_jax.programs.loops import scans as scans

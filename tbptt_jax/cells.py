@@ -28,6 +28,10 @@ class Cell(ABC):
     """Whether it has biases, and so a readout of it too; it may be a property."""
     summed: ClassVar[bool] = False
     """Whether it is a `SummedLayer` whose step is the inherited one. A class that writes another step loses this."""
+    draws: ClassVar[Any] = False
+    """Whether its step draws at random, by a fourth argument `key`, as that of a `Model` does; it may be a property."""
+    symbols: ClassVar[Any] = False
+    """Whether it reads whole numbers `[B]` in the place of `inputs` numbers `[B, D]`; it may be a property."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -196,15 +200,28 @@ class Stack(Cell):
     def initial_state(self, params: Any, batch_size: int):
         return tuple(layer.initial_state(p, batch_size) for layer, p in zip(self.layers, params))
 
-    def step(self, params: Any, state: PyTree, x: PyTree):
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        return any(layer.draws for layer in self.layers)
+
+    @property
+    def symbols(self) -> bool:  # type: ignore[override]
+        return self.layers[0].symbols
+
+    def step(self, params: Any, state: PyTree, x: PyTree, key: Array | None = None):
         new_state = []
-        for layer, p, s in zip(self.layers, params, state):
-            new_state.append(layer.step(p, s, x))
+        for i, (layer, p, s) in enumerate(zip(self.layers, params, state)):
+            new_state.append(step_of(layer, p, s, x, None if key is None else jax.random.fold_in(key, i)))
             x = layer.output(new_state[-1])
         return tuple(new_state)
 
     def output(self, state: PyTree):
         return self.layers[-1].output(state[-1])
+
+
+def step_of(cell: Cell, params: Any, state: Any, x: Array, key: Array | None):
+    """A cell's step, with the key if it draws."""
+    return cell.step(params, state, x, key) if cell.draws else cell.step(params, state, x)  # type: ignore[call-arg]
 
 
 CELLS: dict[str, type[Layer]] = {cell.name: cell for cell in (Linear, Tanh, GRU, LSTM)}

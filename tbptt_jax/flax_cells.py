@@ -6,15 +6,19 @@
 
 A flax step returns (carry, output), and a readout here sees the state alone. In every common cell the output is one of
 the carry's leaves: `position` says which. Where it is none of them, the output is kept in the state beside the carry.
+
+An nnx cell may draw (dropout), where it has the key of a training step; it is evaluated in its `eval` mode. A cell
+whose first layer is an embedding reads whole numbers `[T, B]`.
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import errors as linen_errors
 from flax import linen, nnx
 from jaxtyping import Array, PyTree
 
@@ -29,12 +33,19 @@ class FlaxCell(Cell):
     inputs: int
     hidden: int
     position: int | None
+    symbols: bool = field(default=False, kw_only=True)  # type: ignore[misc]
 
     @abstractmethod
     def start(self, params: Any, batch_size: int) -> Any: ...
 
     @abstractmethod
-    def apply(self, params: Any, carry: Any, x: Any) -> tuple[Any, Any]: ...
+    def apply(self, params: Any, carry: Any, x: Any, key: Array | None) -> tuple[Any, Any]: ...
+
+    def like_input(self, batch_size: int) -> jax.ShapeDtypeStruct:
+        """What a step reads."""
+        if self.symbols:
+            return jax.ShapeDtypeStruct((batch_size,), jnp.int32)
+        return jax.ShapeDtypeStruct((batch_size, self.inputs), jnp.float32)
 
     def initial_state(self, params: Any, batch_size: int):
         carry = self.start(params, batch_size)
@@ -42,10 +53,10 @@ class FlaxCell(Cell):
             return carry
         return carry, jnp.zeros((batch_size, self.hidden), jax.tree.leaves(params)[0].dtype)
 
-    def step(self, params: Any, state: PyTree, x: PyTree):
+    def step(self, params: Any, state: PyTree, x: PyTree, key: Array | None = None):
         if self.position is not None:
-            return self.apply(params, state, x)[0]
-        return self.apply(params, state[0], x)
+            return self.apply(params, state, x, key)[0]
+        return self.apply(params, state[0], x, key)
 
     def output(self, state: PyTree):
         return state[1] if self.position is None else jax.tree.leaves(state)[self.position]
@@ -56,12 +67,13 @@ class LinenCell(FlaxCell):
     module: linen.Module
 
     def init(self, key: Array):
-        return self.module.init(key, self.start({}, 1), jnp.zeros((1, self.inputs)))
+        like = self.like_input(1)
+        return self.module.init(key, self.start({}, 1), jnp.zeros(like.shape, like.dtype))
 
     def start(self, params: Any, batch_size: int):
-        return self.module.initialize_carry(jax.random.key(0), (batch_size, self.inputs))
+        return self.module.initialize_carry(jax.random.key(0), self.like_input(batch_size).shape)
 
-    def apply(self, params: Any, carry: PyTree, x: PyTree):
+    def apply(self, params: Any, carry: PyTree, x: PyTree, key: Array | None):
         return self.module.apply(params, carry, x)
 
 
@@ -69,6 +81,12 @@ class LinenCell(FlaxCell):
 class NNXCell(FlaxCell):
     source: Any  # the class, or an instance that holds its weights
     graph: Any = None
+    counters: tuple = ()
+    """Where, beside its weights, it holds what it draws by: paths and kinds."""
+
+    @property
+    def draws(self):  # type: ignore[override]
+        return bool(self.counters)
 
     def build(self, key: Array):
         return (
@@ -80,14 +98,25 @@ class NNXCell(FlaxCell):
     def init(self, key: Array):
         return nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param, ...)[1])
 
-    def module(self, params: Any):
-        return nnx.merge(self.graph, nnx.State(params))
+    def module(self, params: Any, key: Array | None):
+        """The cell with these weights, drawing by the key; without one it draws nothing."""
+        if not self.draws:
+            return nnx.merge(self.graph, nnx.State(params))
+        keys = jax.random.split(jax.random.key(0) if key is None else key, len(self.counters))
+        fresh = [
+            (path, keys[i] if issubclass(kind, nnx.RngKey) else jnp.uint32(0))
+            for i, (path, kind) in enumerate(self.counters)
+        ]
+        module = nnx.merge(self.graph, nnx.State(params), nnx.from_flat_state(fresh))
+        if key is None:
+            module.eval()
+        return module
 
     def start(self, params: Any, batch_size: int):
-        return self.module(params).initialize_carry((batch_size, self.inputs), nnx.Rngs(0))
+        return self.module(params, None).initialize_carry(self.like_input(batch_size).shape, nnx.Rngs(0))
 
-    def apply(self, params: Any, carry: PyTree, x: PyTree):
-        return self.module(params)(carry, x)
+    def apply(self, params: Any, carry: PyTree, x: PyTree, key: Array | None):
+        return self.module(params, key)(carry, x)
 
 
 def wrap_flax_cell(cell: Any, inputs: int, hidden: int) -> Cell:
@@ -100,22 +129,45 @@ def wrap_flax_cell(cell: Any, inputs: int, hidden: int) -> Cell:
             )
         cell = cell.cell
     if isinstance(cell, linen.Module):
-        return locate_output(LinenCell(inputs, hidden, None, cell))
+        return fitted_to_its_inputs(LinenCell(inputs, hidden, None, cell))
     kind = cell.func if isinstance(cell, partial) else cell
     if isinstance(kind, nnx.Module) or (isinstance(kind, type) and issubclass(kind, nnx.Module)):
         plain = NNXCell(inputs, hidden, None, cell)
-        graph, _ = nnx.split(nnx.eval_shape(plain.build, jax.random.key(0)))
-        return locate_output(replace(plain, graph=graph))
+        graph, _, *others = nnx.split(nnx.eval_shape(plain.build, jax.random.key(0)), nnx.Param, ...)
+        counters = tuple((path, type(leaf)) for path, leaf in nnx.to_flat_state(others[0]))
+        changed = ", ".join(sorted({kind.__name__ for _, kind in counters if not issubclass(kind, nnx.RngState)}))
+        if changed:
+            raise UserError(
+                f"cell: one whose only state is its carry is needed, this one also changes {changed}; cut "
+                "the loss that calls it: tb.truncate(loss, Segment(16))"
+            )
+        return fitted_to_its_inputs(replace(plain, graph=graph, counters=counters))
     raise UserError(
         f"cell: a name, a Cell, a flax.linen cell or a flax.nnx cell (class or instance) is needed, got {cell!r}"
     )
 
 
+def fitted_to_its_inputs(cell: FlaxCell) -> FlaxCell:
+    """The cell for numbers; for symbols, where its first layer refuses numbers."""
+    try:
+        return locate_output(cell)
+    except linen_errors.InvalidRngError as error:
+        raise UserError(
+            "cell: a linen cell that draws, such as one with dropout, does not say how to go on without; give it as a "
+            "flax.nnx cell, or cut the loss that calls it: tb.truncate(loss, Segment(16))"
+        ) from error
+    except (TypeError, ValueError) as error:
+        if "integer" not in str(error):
+            raise
+        return locate_output(replace(cell, symbols=True))
+
+
 def locate_output(cell: FlaxCell) -> FlaxCell:
     """Find the carry's leaf that is the output, by tracing one step."""
     params = jax.eval_shape(cell.init, jax.random.key(0))
-    x = jax.ShapeDtypeStruct((1, cell.inputs), jnp.float32)
-    step = jax.make_jaxpr(lambda params, x: cell.apply(params, cell.start(params, 1), x))(params, x)
+    step = jax.make_jaxpr(lambda params, x: cell.apply(params, cell.start(params, 1), x, None))(
+        params, cell.like_input(1)
+    )
     *carry, output = step.jaxpr.outvars
     if output.aval.shape != (1, cell.hidden):
         raise UserError(f"hidden: the cell's output has shape {output.aval.shape[1:]}, got hidden={cell.hidden}")

@@ -44,6 +44,9 @@ class Model(ABC):
     summed_layer: ClassVar[Any] = None
     """The `SummedLayer` that the step is, where it is one and all parameters that the step reads are that layer's; it
     may be a property. A class that writes another step loses it."""
+    draws: ClassVar[Any] = False
+    """Whether a step draws at random; it may be a property. The step then has a fourth argument `key`: a key for one
+    sequence, its state and input in a batch of one, or None, where nothing is to be drawn (see `noise`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

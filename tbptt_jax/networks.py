@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer
+from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer, step_of
 from tbptt_jax.diagonal_cells import DIAGONAL_CELLS
 from tbptt_jax.errors import UserError, choose
 from tbptt_jax.leaves import floats, with_floats
@@ -44,13 +44,21 @@ class RNN(Model):
     def initial_state(self, params: Params, batch_size: int):
         return self.cell.initial_state(params["cell"], batch_size)
 
-    def step(self, params: Params, state: PyTree, x: PyTree):
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        return self.cell.draws
+
+    def step(self, params: Params, state: PyTree, x: PyTree, key: Array | None = None):
+        if self.cell.symbols:
+            if not jnp.issubdtype(x.dtype, jnp.integer) or x.ndim != 1:
+                raise UserError(f"inputs: whole numbers [T, B] are needed, got {x.dtype} of shape {['T', *x.shape]}")
+            return step_of(self.cell, params["cell"], state, x, key)
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != (self.cell.inputs,):
             raise UserError(
                 f"inputs: floats of shape [T, B, {self.cell.inputs}] are needed, got {x.dtype} of shape "
                 f"{['T', *x.shape]}. For symbols write jax.nn.one_hot(symbols, {self.cell.inputs})"
             )
-        return self.cell.step(params["cell"], state, x.astype(jnp.result_type(*floats(state))))
+        return step_of(self.cell, params["cell"], state, x.astype(jnp.result_type(*floats(state))), key)
 
     def readout(self, params: Params, state: PyTree):
         weights = params["readout"]

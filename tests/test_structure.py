@@ -39,6 +39,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["programs"],
     ["gradients"],
     ["networks", "cells", "diagonal_cells", "flax_cells", "baseline", "ngrams"],
+    ["noise"],
     ["models"],
     ["named"],
     ["records"],

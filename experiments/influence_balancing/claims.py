@@ -1,113 +1,75 @@
-"""What is claimed, and how the table judges it."""
-
-from typing import Any
+"""What is claimed of the distance from the best θ at which training ends, and what holds by construction."""
 
 import polars as pl
 
-from tbptt_jax.experiments.influence_balancing.measure import GROUP, NEAR, SHORT
-from tbptt_jax.lab.claims import Judged, NotMeasured, Verdict, needed
-from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.experiments.influence_balancing.measure import LONG, NEAR
+from tbptt_jax.lab.claims import Check, Claim, NotMeasured, Side, needed
 
-# from chunk to chunk; what snap keeps is all of it here, where the one parameter acts on every unit
-CARRYING = ["rtrl", "snap", "uoro", "pes", "nres"]
-
-
-def arrived(table: pl.DataFrame):
-    """For each estimator and lengths, at its best learning rate: whether all seeds ended near the best θ; the slope."""
-    best = at_best_rate(table, GROUP, "distance")
-    return best.group_by(GROUP).agg(
-        (pl.col("distance") < NEAR).all().alias("arrived"),
-        pl.col("slope", "method", "unbiased").first(),
-        pl.col("distance").max(),
-    )
-
-
-def by_length(table: pl.DataFrame, name: str):
-    rows = needed(arrived(table).filter(pl.col("series") == name), f"{name}s are needed").sort("tau")
-    return dict(zip(rows["tau"], rows["slope"])), dict(zip(rows["tau"], rows["arrived"]))
+TALLEC = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"
+VICOL = "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies"
+SERIES, TAU, LENGTH = pl.col("series"), pl.col("tau"), pl.col("length")
+FIRST = {"window": 41, "segment": 110}
+"""The first lengths that see enough."""
+CARRYING = ["rtrl", "uoro", "pes", "nres"]
+OF_A_CHUNK = ["full", "randomized", "artbp", "optimal", "telescope", "forward_gradient"]
+"""Estimators that are unbiased within their chunk."""
 
 
 def switches_at(table: pl.DataFrame):
     """Where the slope turns negative, for windows and segments: the best θ lies below the first."""
     found = {}
-    for name in ("window", "segment"):
-        slopes, _ = by_length(table, name)
+    for name in FIRST:
+        rows = needed(table.filter(name == SERIES), f"{name}s are needed")
+        slopes = dict(zip(rows["tau"], rows["slope"]))
+        if not {FIRST[name] - 1, FIRST[name]} <= slopes.keys():
+            raise NotMeasured(f"{name}s of {FIRST[name] - 1} and {FIRST[name]} are needed")
         wrong = max((tau for tau, slope in slopes.items() if slope > 0), default=0)
-        right = [tau for tau in slopes if tau > wrong]
-        if not right:
-            raise NotMeasured(f"{name}s of a length with the right sign are needed")
-        found[name] = wrong, min(right)
-    measured = "; ".join(
+        found[name] = wrong, min((tau for tau in slopes if tau > wrong), default=0)
+    said = "; ".join(
         f"{name}s have the wrong sign up to τ = {a}, the right one from {b}" for name, (a, b) in found.items()
     )
-    exact = found == {"window": (40, 41), "segment": (109, 110)}
-    return Verdict("reproduced" if exact else "not reproduced", measured)
+    return found == {name: (first - 1, first) for name, first in FIRST.items()}, said
 
 
-def short_truncation_diverges(table: pl.DataFrame):
-    measured, good = [], True
-    for name, first in (("window", 41), ("segment", 110)):
-        _, learned = by_length(table, name)
-        good &= all(ok == (tau >= first) for tau, ok in learned.items())
-        no, yes = ([tau for tau, ok in learned.items() if ok is want] for want in (False, True))
-        measured.append(f"{name}s: τ = {words(no)} end elsewhere, {words(yes)} arrive")
-    return Verdict("reproduced" if good else "not reproduced", "; ".join(measured))
+def ends(sentence: str, source: str, name: str, where: pl.Expr, direction: str, each: tuple) -> Claim:
+    """Where training ends at the learning rate that ends nearest, by medians: one that runs away is far indeed."""
+    side = Side(name, where, best=("learning_rate",), chosen_by="distance")
+    return Claim(sentence, source, "distance", side, NEAR, direction, 0.0, True, each, average="median")
 
 
-def words(taus: Any):
-    return ", ".join(map(str, taus)) or "none"
+def truncated(name: str, enough: bool) -> Claim:
+    first = FIRST[name]
+    where = (name == SERIES) & ((first <= TAU) if enough else (first > TAU))
+    if enough:
+        return ends(
+            f"{name.title()}s of {first} steps and more arrive.", TALLEC, f"long {name}s", where, "below", ("tau",)
+        )
+    sentence = f"{name.title()}s of fewer than {first} steps end elsewhere at every learning rate."
+    return ends(sentence, TALLEC, f"short {name}s", where, "above", ("tau",))
 
 
-def segments_of_the_literature(table: pl.DataFrame):
-    _, learned = by_length(table, "segment")
-    if not {10, 100, 200} <= learned.keys():
-        raise NotMeasured("segments of 10, 100 and 200 are needed")
-    good = not learned[10] and not learned[100] and learned[200]
-    return Verdict(
-        "reproduced" if good else "not reproduced", f"arrived: { ({t: learned[t] for t in (10, 100, 200)}) }"
-    )
+def of(methods: list[str], *lengths: int) -> pl.Expr:
+    return pl.col("method").is_in(methods) & TAU.is_null() & LENGTH.is_in(lengths)
 
 
-def ended(table: pl.DataFrame, short: bool):
-    """For every estimator but windows and segments, with short chunks or long ones: where it ended."""
-    rows = arrived(table).filter(~pl.col("series").is_in(["window", "segment"])).sort("series")
-    rows = rows.filter((pl.col("length") == SHORT) == short)
-    return needed(
-        rows, f"an estimator other than windows and segments is needed, in {'short' if short else 'long'} chunks"
-    )
-
-
-def where(rows: pl.DataFrame):
-    return "; ".join(
-        f"{name} {'arrives' if ok else f'at a distance of {far:.2g}'}"
-        for name, ok, far in rows.select("series", "arrived", "distance").iter_rows()
-    )
-
-
-def unbiased_converges(table: pl.DataFrame):
-    unbiased = ended(table, short=False).filter(pl.col("unbiased") != "never")
-    rows = needed(unbiased, "an unbiased estimator is needed")
-    return Verdict("reproduced" if rows["arrived"].all() else "not reproduced", where(rows))
-
-
-def only_streams_converge(table: pl.DataFrame):
-    rows = ended(table, short=True)
-    crosses = pl.col("method").is_in(CARRYING)
-    good = rows.filter(pl.col("arrived") == crosses).height == rows.height
-    return Verdict("reproduced" if good else "not reproduced", where(rows.sort("arrived", descending=True)))
-
-
-TALLEC = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"
+CHECKS = (Check("Windows point the right way from τ = 41 on, segments from τ = 110.", "exact lag sums", switches_at),)
 CLAIMS = (
-    Judged("Windows point the right way from τ = 41 on, segments from τ = 110.", "exact lag sums", switches_at),
-    Judged(
-        "Shorter truncation does not converge at any learning rate; longer does.", TALLEC, short_truncation_diverges
+    *(truncated(name, enough) for name in FIRST for enough in (False, True)),
+    ends(
+        "Estimators that are unbiased within a chunk arrive, with an update every 400 steps.",
+        *("Tallec & Ollivier 2017", "unbiased estimators of a chunk", of(OF_A_CHUNK, LONG), "below", ("series",)),
     ),
-    Judged("Segments of 10 and 100 fail, segments of 200 converge.", TALLEC, segments_of_the_literature),
-    Judged("Unbiased estimators converge.", "Tallec & Ollivier 2017", unbiased_converges),
-    Judged(
-        "With chunks of 10 steps, those that carry an influence or perturbed states on converge, and no others.",
-        "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies",
-        only_streams_converge,
+    ends(
+        "With an update every 100 or 10 steps they end elsewhere at every learning rate.",
+        *(VICOL, "unbiased estimators of a chunk", of(OF_A_CHUNK, 100, 10), "above", ("series", "length")),
+    ),
+    ends(
+        "Those that carry an influence or perturbed states on arrive, with an update every 100 steps, every 10, and "
+        "every step.",
+        *(VICOL, "estimators that carry on", of(CARRYING, 100, 10, 1), "below", ("method", "length")),
+    ),
+    ends(
+        "RFLO, whose influence leaves out all but a unit's own, ends elsewhere.",
+        *("this package", "rflo", of(["rflo"], 100, 10, 1), "above", ("length",)),
     ),
 )

@@ -64,20 +64,31 @@ def ends(table: pl.DataFrame):
     needed(table, "an estimator without a τ is needed")
     best = at_best_rate(table, ["series", "length"], "distance")
     lengths = sorted(best["length"].unique(), reverse=True)
-    figure, grid = panels(1, len(lengths), width=3.6, height=3.6, sharey=True)
-    shortest = best.filter(pl.col("length") == lengths[-1])
-    names = shortest.group_by("series").agg(pl.col("distance").mean()).sort("distance", "series", descending=True)
+    best = best.with_columns(pl.col("series").map_elements(brief, pl.String))
+    figure, grid = panels(1, len(lengths), width=7.2 / len(lengths), height=3.6, sharey=True)
+    middle = pl.col("distance").clip(1e-8).log().mean()
+    names = best.group_by("series").agg(middle).sort("distance", "series", descending=True)
     for axes, length in zip(grid[0], lengths):
         for i, name in enumerate(names["series"]):
             seeds = best.filter((pl.col("length") == length) & (pl.col("series") == name))["distance"].clip(1e-8)
             axes.plot(seeds, [i] * len(seeds), linestyle="none", **style_of(name))
-        axes.set(xscale="log", xlabel="|θ − θ*| after training", title=f"chunks of {length} steps", xlim=(5e-9, 2e3))
+        title = f"every {length} steps" if length > 1 else "every step"
+        axes.set(xscale="log", xlabel="|θ − θ*| after training", title=title, xlim=(5e-9, 2e3))
         axes.axvline(0.01, color="black", linewidth=0.7, linestyle=":")
         axes.grid(axis="y", linewidth=0.3)
-    grid[0, 0].set_yticks(range(names.height), labels=[brief(name) for name in names["series"]], fontsize=7)
+    grid[0, 0].set_yticks(range(names.height), labels=names["series"].to_list(), fontsize=7)
+    figure.suptitle(
+        "Who arrives, by how often the parameter is moved (left of the dotted line)", fontsize=9.5, x=0.02, ha="left"
+    )
     return figure
 
 
-def brief(name: str):
+def brief(name: str) -> str:
     """An estimator's text without the numbers that all of its family share."""
-    return name.replace("sigma=0.1, particles=64", "").replace("(, ", "(")
+    return (
+        name.replace("sigma=0.1, particles=64", "")
+        .replace("(, ", "(")
+        .split("chunks=")[0]
+        .replace("()", "")
+        .rstrip("(")
+    )

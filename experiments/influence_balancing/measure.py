@@ -18,12 +18,20 @@ BEST = -1 / 6
 RATES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
 NEAR, FAR = 0.01, 1e3  # a distance from the best θ at which it counts as arrived, and the largest that is shown
 GROUP = ["series", "tau", "length"]
-SHORT = 10  # steps of a chunk, which show who sees across chunks
+LONG = 400  # steps of a chunk within which all lags that count are seen
+EPISODE = 200
+"""Steps after which what is perturbed starts anew."""
 
 
 def makes_sense(config: Config):
-    """Truncation has chunks of its own lengths."""
-    return "tau" not in config or config["length"] != SHORT
+    """Truncation has chunks of its own lengths; perturbations run for one and the same number of steps; a chunk of one
+    step leaves estimators that look back within it nothing to differ by."""
+    est, length = config.estimator, config["length"]
+    if "tau" in config:
+        return length == LONG
+    if isinstance(est, tb.PES | tb.NRES):
+        return est.chunks * length == EPISODE
+    return length > 1 or est.unbiased == "stream" or isinstance(est, tb.Full | tb.SnAp | tb.RFLO)
 
 
 def task_for(est: Estimator, config: Config):

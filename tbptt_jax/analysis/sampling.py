@@ -35,6 +35,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, warmed_up
 from tbptt_jax.jax_internals import is_traced
 from tbptt_jax.models import Batch, Model, Params
+from tbptt_jax.noise import noise_key, with_noise
 
 GROUPS = 32
 
@@ -83,8 +84,9 @@ def measure(
 
     `model` is a Model, or a function `loss(params, batch)` of a user's own, whose loops a truncating estimator cuts.
     `samples` is a multiple of 32, at least 64. An estimator that learns from chunk to chunk has seen the batch `warmup`
-    times before. `at_once` samples are vectorised together. Compiled once for all numbers of samples and all numbers of
-    the estimator; the groups are spread over the local devices, as many of them as divide 32.
+    times before. What a model draws is drawn once, for all samples. `at_once` samples are vectorised together. Compiled
+    once for all numbers of samples and all numbers of the estimator; the groups are spread over the local devices, as
+    many of them as divide 32.
     """
     if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
         raise UserError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
@@ -95,6 +97,8 @@ def measure(
     if not 0 < level < 1:
         raise UserError(f"level: a number between 0 and 1 is needed, got {level!r}")
     est = fitted(est, model)
+    if isinstance(model, Model):
+        model, batch = with_noise(model, batch, noise_key(key))
     if exact is None:
         exact = jax.jit(exact_gradient, static_argnums=0)(model, params, batch)
     sums, pilot = draw_groups(est, model, params, batch, key, samples // GROUPS, exact, warmup, at_once)

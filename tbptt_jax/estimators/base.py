@@ -34,6 +34,7 @@ from tbptt_jax.models import (
     takes_resets,
 )
 from tbptt_jax.named import Named
+from tbptt_jax.noise import noise_key, with_noise
 from tbptt_jax.pytree import Whole, register
 
 Carry = PyTree
@@ -284,6 +285,7 @@ def _gradient(
 ) -> PyTree:
     others = iter(rest)
     est = jax.tree.unflatten(structure, [next(others) if leaf is None else leaf for leaf in whole])
+    model, batch = with_noise(model, batch, noise_key(key))
     init_key, key = (None, None) if key is None else jax.random.split(key)
     carry = est.init(model, params, batch, init_key)
     return est(model, params, carry, batch, key)[0].grads

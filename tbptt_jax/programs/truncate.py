@@ -96,17 +96,21 @@ class Call:
 
 
 def write_back(given: Any, after: Any) -> None:
-    """Bring the modules among the arguments to the state that the function left them in."""
+    """Bring the modules and variables among the arguments to the state that the function left them in."""
     from flax import nnx  # the only common pytrees that a function can change
 
-    def is_module(node: Any) -> bool:
-        return isinstance(node, nnx.Module)
+    def can_change(node: Any) -> bool:
+        return isinstance(node, nnx.Module | nnx.Variable)
 
-    for old, new in zip(*(jax.tree.leaves(tree, is_leaf=is_module) for tree in (given, after))):
-        if is_module(old):
+    for old, new in zip(*(jax.tree.leaves(tree, is_leaf=can_change) for tree in (given, after))):
+        if isinstance(old, nnx.Module):
             nnx.update(old, nnx.state(new))
+        elif isinstance(old, nnx.Variable):
+            old.set_value(new.get_value())
         elif old is not new:
-            raise UserError(f"truncate: the function changes an argument that is no nnx module: {type(old).__name__}")
+            raise UserError(
+                f"truncate: the function changes an argument that is no nnx module or variable: {type(old).__name__}"
+            )
 
 
 def as_array(leaf: Any) -> Any:

@@ -25,8 +25,10 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.jax_internals import program
 from tbptt_jax.models import Model, loss, sequence_shape
+from tbptt_jax.noise import Drawing
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training import checkpoint as checkpoints
+from tbptt_jax.training.noisy import Noisy
 from tbptt_jax.training.several import after_several
 from tbptt_jax.training.update import Run, begin, update
 
@@ -195,6 +197,7 @@ def compiled(
     at_once: Any,
 ) -> Programs:
     """The programs of a training of so many runs; the estimator's numbers are constants in them."""
+    learning, read = (Drawing(model), Noisy(task, model)) if model.draws else (model, task)
 
     def optimizer_of(rate):
         chosen = optimizer(rate) if by_rate else optimizer
@@ -211,14 +214,14 @@ def compiled(
 
     def begin_one(_, rate_and_key):
         rate, key = rate_and_key
-        return begin(model, est, task, optimizer_of(rate), key)
+        return begin(learning, est, read, optimizer_of(rate), key)
 
     def leg_of_one(updates, rate_and_run):
         rate, run = rate_and_run
 
         def one(_, run_and_total):
             run, total = run_and_total
-            run = update(model, est, task, optimizer_of(rate), run)
+            run = update(learning, est, read, optimizer_of(rate), run)
             return run, total + run.loss
 
         run, total = lax.fori_loop(0, updates, one, (run, jnp.zeros_like(run.loss)))

@@ -67,7 +67,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     ),
     "formal_languages": Choices("smoke", ["symbols=12288", "hidden=2", "tau=2"], ["segment"], seeds=2),
     "influence_balancing": Choices(
-        "smoke", ["updates=50", "samples=8", "tau=10", "length=20"], ["window", "rtrl()"], seeds=2
+        "smoke", ["updates=50", "samples=8", "tau=10", "length=400"], ["window", "rtrl()"], seeds=2
     ),
     "long_dependencies": Choices("smoke", ["updates=12", "hidden=2", "tau=2"], ["full()"]),
     "lorenz": Choices("smoke", ["tau=10", "steps=50"], seeds=2),
@@ -75,6 +75,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         "smoke", ["steps=20", "unroll=10", "workers=2", "starts=3", "part=0.001"], ["nres(particles=1)"], seeds=2
     ),
     "meta_2d": Choices("smoke", ["steps=4", "unroll=2", "updates=40"], ["pes(particles=2)"], seeds=2),
+    "online": Choices("smoke", ["symbols=600", "hidden=2"], ["uoro()"], seeds=2),
     "pes_variance": Choices(
         "smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"], seeds=2
     ),
