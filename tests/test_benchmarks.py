@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.benchmarks import memory, speed
+from tbptt_jax.benchmarks import compiling, memory, speed, training
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
@@ -50,3 +50,18 @@ def test_memory_is_that_of_the_look_back_where_states_are_bounded(capsys, monkey
     grows, stays = (line.split() for line in said.splitlines() if line.startswith(("full", "segment")))
     assert 0.9 < float(grows[-2]) < 1.1 and float(stays[-2]) < 0.1 and stays[-1] == "4"
     assert next(tmp_path.glob("memory/*/temporaries.svg")).stat().st_size > 1000
+
+
+def test_trainings_side_by_side_are_timed(capsys, monkeypatch):
+    for name, value in {"RUNS": 2, "LENGTH": 2, "HIDDEN": 2, "UPDATES": 2}.items():
+        monkeypatch.setattr(training, name, value)
+    training.main(rounds=1)
+    assert capsys.readouterr().out.count("\nB = ") == 4
+
+
+def test_what_is_compiled_is_timed(capsys, monkeypatch):
+    for name, value in {"LENGTH": 2, "BATCH": 1, "HIDDEN": 2, "CUTS": [tb.Segment(2)]}.items():
+        monkeypatch.setattr(compiling, name, value)
+    compiling.main(rounds=1)
+    said = capsys.readouterr().out
+    assert said.count("jax.grad ") == said.count("segment(tau=2) ") == 2

@@ -33,7 +33,7 @@ def main(rounds: int = 9) -> None:
 def legs(task: Task, count: int):
     """A program that makes all updates of all runs, `count` of them at once."""
     model = task.model("tanh", HIDDEN)
-    programs = compiled(model, Full(), task, optax.sgd(0.1), False, None, count, None)
+    programs = compiled(model, Full(), task, optax.sgd(0.1), False, 1, None, count, None)
     keys = jax.random.split(jax.random.key(0), count)
     rates = jax.numpy.zeros(count)
     leg = partial(programs.leg, rates, programs.begin(rates, keys), UPDATES)
