@@ -129,6 +129,53 @@ def no_inputs(scan):
     return lambda p: jnp.sum(scan(lambda h, _: step(p, h, 1.0), jnp.ones((B, H)), None, length=T)[1] ** 2)
 
 
+def a_key_in_every_step(scan):
+    """Units that are silent at random."""
+
+    def f(p):
+        def body(h, now):
+            x, key = now
+            return step(p, h * jax.random.bernoulli(key, 0.8, h.shape), x)
+
+        return jnp.sum(scan(body, jnp.ones((B, H)), (XS, jax.random.split(KEYS[0], T)))[1] ** 2)
+
+    return f
+
+
+def a_key_that_is_carried(scan):
+    def f(p):
+        def body(state, x):
+            h, key = state
+            key, now = jax.random.split(key)
+            h, y = step(p, h + 0.1 * jax.random.normal(now, h.shape), x)
+            return (h, key), y
+
+        return jnp.sum(scan(body, (jnp.ones((B, H)), KEYS[0]), XS)[1] ** 2)
+
+    return f
+
+
+def two_layers_in_one_loop(scan):
+    def f(p):
+        def body(state, x):
+            low, _ = step(p, state[0], x)
+            high, y = step(p, state[1], low)
+            return (low, high), y
+
+        return jnp.sum(scan(body, (jnp.zeros((B, H)), jnp.ones((B, H))), XS)[1] ** 2)
+
+    return f
+
+
+def attention_over_all_states(scan):
+    def f(p):
+        last, hs = scan(partial(step, p), jnp.ones((B, H)), XS)
+        looked_at = jax.nn.softmax(jnp.einsum("bh,tbh->tb", last, hs), axis=0)
+        return jnp.sum(jnp.einsum("tb,tbh->bh", looked_at, hs) ** 2)
+
+    return f
+
+
 def half_precision(scan):
     """bfloat16 weights and state, a float32 loss."""
 
@@ -143,5 +190,6 @@ def half_precision(scan):
 PROGRAMS = [
     *(one, two_in_a_row, in_jit, in_remat, in_cond, in_switch, over_a_batch, around_a_scan, within_a_map, in_reverse),
     *(unrolled, carrying_all_sorts, a_branch_and_a_remat_in_the_step, masked_lengths, with_a_custom_derivative_beside),
-    *(a_state_that_is_learned, no_inputs, half_precision),
+    *(a_state_that_is_learned, no_inputs, half_precision, a_key_in_every_step, a_key_that_is_carried),
+    *(two_layers_in_one_loop, attention_over_all_states),
 ]
