@@ -24,6 +24,7 @@ from tbptt_jax.plots.reach import plot_reach as plot_reach
 from tbptt_jax.programs.loops import scans as scans
 from tbptt_jax.programs.truncate import truncate as truncate
 from tbptt_jax.results import load_results as load_results
+from tbptt_jax.speaking import sample_text as sample_text
 from tbptt_jax.tasks import *  # noqa: F403
 from tbptt_jax.training.loop import History as History
 from tbptt_jax.training.loop import train as train

@@ -31,7 +31,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["experiments"],
     ["plots"],
     ["lab"],
-    ["training"],
+    ["training", "speaking"],
     ["tasks"],
     ["analysis"],
     ["estimators"],

@@ -8,12 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tbptt_jax.cells import CELLS
+from tbptt_jax.diagonal_cells import DIAGONAL_CELLS
+from tbptt_jax.errors import choose as choose_known
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.by_name import all_estimators
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.named import made, read_call
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.tasks.by_name import all_tasks
+
+KNOWN_CELLS = CELLS | DIAGONAL_CELLS
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,17 @@ def read_config(
         call = read_call("task", values["task"], all_tasks(), Task)
         tasks = [made("task", call)]
         values["task"] = call.written(tasks[0])
+    if "cell" in values and names_known_cells(experiment):
+        choose_known("cell", values["cell"], KNOWN_CELLS)
     canonical = {name: plain(values[name]) for name in sorted(values)}
     return Config(experiment, canonical, tuple(chosen), tuple(tasks))
+
+
+def names_known_cells(experiment: Experiment) -> bool:
+    """Whether an axis `cell` is of cells by name: a user's experiment may mean something else by it."""
+    own = [axes.get("cell", []) for axes in experiment.axes.values()]
+    names = [name for one in own for name in (one if isinstance(one, list | tuple) else [one])]
+    return all(isinstance(name, str) and name in KNOWN_CELLS for name in names)
 
 
 def choose_estimator(text: str, tau: int | None) -> Chosen:

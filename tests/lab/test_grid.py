@@ -109,6 +109,16 @@ def test_what_cannot_be_is_refused(choices, words):
         cells(experiment(), choices)
 
 
+def test_a_cell_is_known_at_once_where_an_axis_is_of_cells():
+    def named(*names):
+        return Experiment("of_cells", "nowhere", {"smoke": {"cell": list(names)}}, lambda config, key: [])
+
+    assert [cell["cell"] for cell in cells(named("tanh"), Choices("smoke", ["cell=gru,elstm"]))] == ["gru", "elstm"]
+    with pytest.raises(tb.UserError, match=r"cell: unknown name 'foo'\. Known: elstm"):
+        cells(named("tanh", "lstm"), Choices("smoke", ["cell=foo"]))
+    assert [cell["cell"] for cell in cells(named("mine"), Choices("smoke", ["cell=foo"]))] == ["foo"]
+
+
 @pytest.mark.parametrize("text", ["tau", "=4", "tau="])
 def test_settings_need_a_name_and_values(text):
     with pytest.raises(ValueError, match="AXIS=VALUE"):

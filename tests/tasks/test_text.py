@@ -101,3 +101,34 @@ def test_the_time_machine_is_downloaded_once_and_verified(tmp_path, monkeypatch)
 def test_the_time_machine_has_its_size():
     corpus = tb.TimeMachine().corpus()
     assert len(corpus.symbols) == 173_428 and len(corpus.vocabulary) == 28
+
+
+def test_a_model_speaks_as_it_was_taught(path):
+    """One that has learned the alphabet by heart, from lines that begin with it; the colder, the surer."""
+    text = tb.Text(path, length=16, batch_size=8, validation=0.2)
+    vocabulary = text.corpus().vocabulary
+    size = len(vocabulary)
+    following = dict(zip("abcdefg hijklm", "bcdefg hijklm ")) | {" ": "h"}
+    odds = np.zeros((size, size))
+    for a, b in following.items():
+        odds[vocabulary.index(a), vocabulary.index(b)] = 6.0
+    weights = jax.numpy.asarray(odds)
+    by_heart = tb.model(
+        lambda key: weights,
+        lambda weights, batch_size: jax.numpy.zeros((batch_size, size)),
+        lambda weights, state, x: x @ weights,
+        lambda weights, state: state,
+        lambda output, target: output[:, 0],
+    )
+    said = tb.sample_text(by_heart, weights, text, jax.random.key(0), start="ab", length=30, temperature=0.1)
+    assert said == ("abcdefg" + " hijklm" * 5)[:32]
+    warm = [tb.sample_text(by_heart, weights, text, jax.random.key(k), start="ab", temperature=50.0) for k in (0, 0, 1)]
+    assert warm[0] == warm[1] != warm[2] and len(set(warm[0])) > size / 2 and len(warm[0]) == 202
+    for options, words in (
+        ({"start": "ab!"}, r"start: characters of the text are needed, got 'ab!': no \['!'\]"),
+        ({"start": ""}, "start: characters of the text are needed"),
+        ({"length": 0}, "length: a whole number of at least 1"),
+        ({"temperature": 0.0}, "temperature: a number above 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            tb.sample_text(by_heart, weights, text, jax.random.key(0), **options)
