@@ -40,6 +40,7 @@ from tbptt_jax.estimators.synthetic import BPLambda as BPLambda
 from tbptt_jax.estimators.telescope import Telescope as Telescope
 from tbptt_jax.estimators.uoro import UORO as UORO
 from tbptt_jax.estimators.uoro import NoBackTrack as NoBackTrack
+from tbptt_jax.estimators.window import OutputOnly as OutputOnly
 from tbptt_jax.estimators.window import Window as Window
 
 __all__ = [name for name, value in vars().items() if callable(value)]  # not the modules

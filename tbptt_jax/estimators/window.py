@@ -31,3 +31,18 @@ class Window(WindowedEstimator):
 
     def lags(self, length: int):
         return self.tau
+
+
+@dataclass(frozen=True)
+class OutputOnly(WindowedEstimator):
+    """The derivative of the current step alone, as if the state before it were data: `window(tau=1)`.
+
+    All that lags give is left out; readouts learn in full, and recurrent weights from what they see at once.
+    """
+
+    name: ClassVar[str] = "output_only"
+    unbiased: ClassVar[str] = "never"
+    reference: ClassVar[str] = "Marschall, Cho & Savin 2020, A unified framework of online learning algorithms"
+
+    def lags(self, length: int):
+        return 1

@@ -45,6 +45,7 @@ EXAMPLES = [
     tb.OK(2),
     tb.Sketched(1),
     tb.EProp(),
+    tb.OutputOnly(),
     tb.KeRNL(),
     tb.Adaptive(0.1, longest=6),
     tb.AdaptiveRolling(0.1, longest=4, every=2),
