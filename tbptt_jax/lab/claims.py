@@ -134,10 +134,15 @@ class Claim:
         def may_fit(side: Side | float) -> bool:
             if not isinstance(side, Side):
                 return False
-            try:
-                return one.filter(side.where).height > 0
-            except pl.exceptions.PolarsError:
-                return True  # it is told by what the cell measures
+            measured = [name for name in side.where.meta.root_names() if name not in one.columns]
+            for kind in (pl.String, pl.Float64, pl.Boolean) if measured else (pl.Null,):
+                unknown = one.with_columns(pl.lit(None, kind).alias(name) for name in measured)
+                try:
+                    (fits,) = unknown.select(side.where.alias("fits"))["fits"]
+                except pl.exceptions.PolarsError:
+                    continue  # what is measured is of another kind
+                return fits is not False  # None: what the cell measures tells
+            return True
 
         return may_fit(self.of) or may_fit(self.against)
 

@@ -238,6 +238,9 @@ def test_claims_know_their_cells():
     assert BELOW.concerns({"method": "ours", "seed": 3}) and not BELOW.concerns({"method": "others"})
     measured = replace(BELOW, of=Side("all", pl.col("found_later") > 0))
     assert measured.concerns({"method": "others"})
+    known_in_part = pl.col("critic").str.starts_with("features") & (pl.col("task") == "copy")
+    parts = replace(BELOW, of=Side("critics on copy", known_in_part), against=1.0)
+    assert parts.concerns({"task": "copy", "seed": 3}) and not parts.concerns({"task": "recall", "seed": 3})
 
 
 def test_checks_hold_or_do_not():
