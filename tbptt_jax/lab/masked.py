@@ -40,7 +40,10 @@ class Masked(Task):
     def model(self, cell: Any = "tanh", hidden: int | None = None, **options: Any) -> Model:
         if hidden not in (None, self.hidden):
             raise UserError(f"hidden: the masks are of {self.hidden} units, got {hidden}")
-        return self.task.model(cell, self.hidden, **options)
+        model = self.task.model(cell, self.hidden, **options)
+        if model.draws:
+            raise UserError(f"cell: one that draws nothing of its own is needed beside masks, got {cell!r}")
+        return model
 
     def batch(self, key: Array) -> Batch:
         return self.noisy(self.task.batch(key), key)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import tbptt_jax as tb
 from tbptt_jax.lab.masked import Dropout, Zoneout
@@ -73,3 +74,16 @@ def test_what_cannot_be_is_refused():
         Dropout(TEXT, 0.0, 4)
     with pytest.raises(tb.UserError, match="hidden: the masks are of 4 units, got 32"):
         Zoneout(TEXT, 0.5, 4).model("tanh", 32)
+
+
+def test_a_cell_that_draws_by_itself_is_refused():
+    class Forgetful(nnx.GRUCell):
+        def __init__(self, inputs, hidden, *, rngs):
+            super().__init__(inputs, hidden, rngs=rngs)
+            self.drop = nnx.Dropout(0.5, rngs=rngs)
+
+        def __call__(self, carry, x):
+            return super().__call__(carry, self.drop(x))
+
+    with pytest.raises(ValueError, match="cell: one that draws nothing of its own is needed"):
+        Dropout(TEXT, 0.5, 4).model(Forgetful)
