@@ -28,7 +28,7 @@ experiment = Experiment(
     summary="what truncation makes of the model: horizon, and the loss on held-out text at equal loss in training",
     axes={
         "smoke": AXES | {"tau": [2, 16], "hidden": 32, "updates": 200, "seeds": 3},
-        "default": AXES | {"updates": 1500, "seeds": 5},
+        "default": AXES | {"updates": 1500, "seeds": 12},
         "paper": AXES | {"tau": [2, 4, 8, 16, 32, 64], "hidden": 512, "updates": 10_000, "seeds": 10},
     },
     measure=measure,
