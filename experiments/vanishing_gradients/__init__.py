@@ -30,7 +30,7 @@ experiment = Experiment(
             "orthogonal": [False, True],
             "training": [0, 1500],
             "hidden": 32,
-            "seeds": 24,
+            "seeds": 32,
         },
         "paper": {
             "cell": CELLS,

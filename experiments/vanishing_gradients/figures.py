@@ -37,6 +37,9 @@ def by_lag(table: pl.DataFrame):
     colour = colours(table)
     for axes_row, (title, rows) in zip(grid, rows_of):
         for axes, cell in zip(axes_row, cells):
+            if rows.filter(pl.col("cell") == cell).is_empty():
+                axes.set_axis_off()
+                continue
             for (radius,), part in rows.filter(pl.col("cell") == cell).group_by("radius", maintain_order=True):
                 curves = np.array(part["curve_norm"].to_list())
                 middle = np.exp(np.log(np.maximum(curves, 1e-30)).mean(0))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Float, PyTree
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
@@ -33,6 +33,16 @@ def trained(model: Model, drawn: PyTree, updates: int, key: Array):
     return jax.lax.scan(update, (params, adam.init(params)), jax.random.split(key, updates))[0][0]
 
 
+def relative_to_first(norms: Float[Array, "T T"]) -> Float[Array, "T T"]:
+    """The credit of each loss over its own at lag 0. A loss without any, that of a softmax which is sure and right,
+    counts as the mean of the others."""
+    first, there = norms[:, :1], jnp.tril(jnp.ones(norms.shape))
+    heard = there * (first > 0)
+    relative = jnp.where(heard > 0, norms / jnp.where(first > 0, first, 1), 0)
+    mean = jnp.sum(relative, axis=0) / jnp.maximum(jnp.sum(heard, axis=0), 1)
+    return there * jnp.where(first > 0, relative, mean)
+
+
 def measure(config: Config, key: Array):
     cell, hidden = config["cell"], config["hidden"]
     model = TASK.model(cell, hidden)
@@ -47,13 +57,13 @@ def measure(config: Config, key: Array):
         predicted = linear_credit_norms(model, params, batch) if cell == "linear" else norms
         recurrent = params["cell"]["W_hh"].reshape(-1, hidden, hidden)
         radius = jnp.max(jax.vmap(spectral_radius)(recurrent))
-        relative = norms / norms[:, :1]
+        relative = relative_to_first(norms)
         last = relative[-1, -1] ** (1 / DISTANCE)
-        return norms, predicted, radius, decay_rate(relative, FIRST), last, tb.loss(model, params, batch)
+        mean = jnp.sum(relative, axis=0) / jnp.arange(len(relative), 0, -1)
+        return norms, predicted, radius, mean, decay_rate(relative, FIRST), last, tb.loss(model, params, batch)
 
-    norms, predicted, radius, rate, last, loss = map(np.asarray, observed(jax.random.split(key, config["seeds"])))
-    lags = np.arange(norms.shape[1])
-    mean = (norms / norms[:, :, :1]).sum(1) / (norms.shape[1] - lags)
+    keys = jax.random.split(key, config["seeds"])
+    norms, predicted, radius, mean, rate, last, loss = map(np.asarray, observed(keys))
     away = np.abs(norms - predicted).max((1, 2)) / norms.max((1, 2))
     return [
         {

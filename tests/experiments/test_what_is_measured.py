@@ -8,8 +8,10 @@ import pytest
 import tbptt_jax as tb
 from tbptt_jax.experiments.lorenz_fit.measure import MODEL
 from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
+from tbptt_jax.experiments.online.measure import carried, cosine, mean_cosines
 from tbptt_jax.experiments.regularization.measure import where_it_falls_to
 from tbptt_jax.experiments.time_machine.measure import ORDERS, counted_losses
+from tbptt_jax.experiments.vanishing_gradients.measure import relative_to_first
 
 
 def test_values_where_another_series_falls_to_a_level():
@@ -61,3 +63,28 @@ def test_n_grams_are_counted_and_chosen_on_the_sets_of_the_networks(tmp_path):
     best = min(selection, key=selection.get)
     assert found["best_order"] == best and found["best_ngram"] == pytest.approx(models[best].loss(rows[16:]))
     assert found["ngram_3"] == pytest.approx(models[3].loss(rows[16:]))
+
+
+def test_a_loss_without_credit_counts_as_the_mean_of_the_others():
+    """In a linear network with an orthogonal matrix all losses have the same credit at each lag."""
+    powers = np.tril(np.broadcast_to(0.5 ** np.arange(5), (5, 5)))
+    norms = powers * np.array([2.0, 0.0, 3.0, 0.0, 1.0])[:, None]
+    np.testing.assert_allclose(relative_to_first(jnp.asarray(norms)), powers)
+    alone = np.tril(np.ones((2, 2))) * np.array([0.0, 4.0])[:, None]
+    np.testing.assert_allclose(relative_to_first(jnp.asarray(alone)), np.tril(np.ones((2, 2))))
+
+
+def test_gradients_of_one_symbol_are_compared_with_the_exact_one_alone():
+    """RTRL is aligned with itself to 1; a window of one step only where nothing comes from before."""
+    task = tb.DelayedSum(near=1, far=2, length=1, batch_size=1)
+    model = task.model("tanh", 3)
+    params = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 2))
+    assert mean_cosines(tb.RTRL(), model, params, task, jax.random.key(1)) == pytest.approx([1, 1], abs=1e-9)
+    cut = mean_cosines(tb.Window(1), model, params, task, jax.random.key(1))
+    assert np.all(cut < 0.999)
+    still = jax.tree.map(jnp.copy, params)
+    still["cell"]["W_hh"] = jnp.zeros_like(still["cell"]["W_hh"])
+    assert mean_cosines(tb.Window(1), model, still, task, jax.random.key(1)) == pytest.approx([1, 1], abs=1e-9)
+    assert cosine({"a": jnp.zeros(2)}, {"a": jnp.ones(2)}) == 0
+    sizes = [carried(est, model, task) for est in (tb.Window(1), tb.RTRL())]
+    assert sizes[0] == 3 and sizes[1] > 3 * 3 * 3
