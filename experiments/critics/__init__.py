@@ -34,7 +34,7 @@ experiment = Experiment(
         "default": AXES
         | {"task": TASKS, "training": [0, 1000], "hidden": 16}
         | with_and_without(0.875, "linear()", "features(count=128)")
-        | {"chunks": 150, "population": 64, "seed": list(range(10, 30))},  # networks that the rules had not seen
+        | {"chunks": 150, "population": 64, "seed": list(range(10, 34))},  # networks that the rules had not seen
         "paper": AXES
         | {"task": TASKS, "cell": ["tanh", "gru", "lstm"], "training": [0, 200, 1000, 10_000], "hidden": 32}
         | with_and_without(0.875, "linear()", "features(count=512)", "mlp(width=128)")
