@@ -47,7 +47,9 @@ def by_lag(table: pl.DataFrame):
             axes.axhline(1, color="black", linewidth=0.6)
             axes.set(yscale="log", ylim=(SMALLEST, LARGEST))
             axes.set_title(cell)
-        axes_row[0].set_ylabel(f"{title}\nmean ‖∂l_t/∂h_(t−k)‖, 1 at k = 0", fontsize=7)
+        first = next(axes for axes in axes_row if axes.axison)
+        first.tick_params(labelleft=True)
+        first.set_ylabel(f"{title}\nmean ‖∂l_t/∂h_(t−k)‖, 1 at k = 0", fontsize=7)
     for axes in grid[-1]:
         axes.set_xlabel("lag k (steps)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
