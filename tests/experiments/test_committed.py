@@ -13,7 +13,6 @@ from tbptt_jax.records.committed import TABLE
 
 RESULTS = Path(__file__).parent.parent.parent / "results"
 NAMES = experiments.names()
-WITHOUT_CURVES = {"influence_balancing"}  # measured when tables did not keep them; to be measured again
 
 
 def committed(name):
@@ -47,7 +46,7 @@ def test_the_committed_verdicts_follow_from_the_committed_table(name):
         assert one.rule == row.get("rule", ""), one.sentence
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_CURVES))
+@pytest.mark.parametrize("name", NAMES)
 def test_the_committed_figures_follow_from_the_committed_table(name):
     """Each is drawn, nothing is lacking, and there are no others; that figures are saved is tested with `measure`."""
     figures = experiments.load(name).plot(committed(name))
