@@ -255,11 +255,14 @@ def export_command(name: str, results: Path, choices: Choices | None, output: Pa
     writers: Mapping = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
     if output.suffix not in writers:
         raise UserError(f"--output: a file that ends in .csv or .parquet is needed, got {output}")
-    frame = scalars(measured(load(load_experiment(name), results, choices), name))
+    whole = measured(load(load_experiment(name), results, choices), name)
+    frame = scalars(whole) if output.suffix == ".csv" else whole.select(pl.exclude(pl.Object))
     buffer = BytesIO()
     writers[output.suffix](frame, buffer)
     write_atomically(output, buffer.getvalue())
-    print(f"{frame.height} rows: {output}")
+    left_out = [column for column in whole.columns if column not in frame.columns]
+    why = f"; without {', '.join(left_out)}, which such a file cannot hold" if left_out else ""
+    print(f"{frame.height} rows: {output}{why}{'; .parquet can' if left_out and output.suffix == '.csv' else ''}")
     return 0
 
 

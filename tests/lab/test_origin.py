@@ -160,6 +160,9 @@ def test_one_grid_one_version_one_place(tmp_path, capfd):
     for words, height in ((SMOKE, 12), (("--scale", "default"), 14), ((), 1)):  # the last: the latest that was run
         code, said = tbptt(capfd, "export", TOY, *words, "--output", tmp_path / "t.csv", results=tmp_path)
         assert code == 0 and f"{height} rows" in said and pl.read_csv(tmp_path / "t.csv").height == height
+        assert "without curve, which such a file cannot hold; .parquet can" in said
+    assert "without" not in tbptt(capfd, "export", TOY, "--output", tmp_path / "t.parquet", results=tmp_path)[1]
+    assert pl.read_parquet(tmp_path / "t.parquet")["curve"][0].len() == 3
     assert "toy, scale default with x=100: 1 of 1 cells" in tbptt(capfd, "claims", TOY, results=tmp_path)[1]
 
 
