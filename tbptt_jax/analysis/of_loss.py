@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.analysis.spectrum import BiasCurve
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimate, Estimator
+from tbptt_jax.estimators.base import Estimate, Estimator, require_estimator
 from tbptt_jax.estimators.segment import Segment
 from tbptt_jax.estimators.window import Window
 from tbptt_jax.gradients.cuts.kinds import Truncates
@@ -43,8 +43,7 @@ class Truncated(Estimator):
 
 def fitted(est: Any, model: Any) -> Estimator:
     """The estimator for a model, or for a loss; what is neither is named."""
-    if not isinstance(est, Estimator):
-        raise UserError(f"est: an estimator such as Segment(16) is needed, got {est!r:.80}")
+    require_estimator(est)
     if isinstance(model, Model):
         return est
     if isinstance(model, type) or not callable(model):

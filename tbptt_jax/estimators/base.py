@@ -273,6 +273,9 @@ def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Ar
 
     Whole numbers of the estimator, such as a tau, are constants of the program, which is made for them; floats and
     arrays are not: `Segment(jnp.asarray(8))` serves every tau with one compilation, more slowly."""
+    require_estimator(est)
+    if not isinstance(model, Model):
+        raise UserError(f"model: a Model is needed after the estimator, got {model!r:.80}")
     leaves, structure = jax.tree.flatten(est)
     whole = tuple(leaf if isinstance(leaf, int) else None for leaf in leaves)
     rest = [leaf for leaf in leaves if not isinstance(leaf, int)]
@@ -285,7 +288,30 @@ def _gradient(
 ) -> PyTree:
     others = iter(rest)
     est = jax.tree.unflatten(structure, [next(others) if leaf is None else leaf for leaf in whole])
-    model, batch = with_noise(model, batch, noise_key(key))
+    noisy, batch = with_noise(model, batch, noise_key(key))
     init_key, key = (None, None) if key is None else jax.random.split(key)
-    carry = est.init(model, params, batch, init_key)
-    return est(model, params, carry, batch, key)[0].grads
+    try:
+        carry = est.init(noisy, params, batch, init_key)
+        return est(noisy, params, carry, batch, key)[0].grads
+    except UserError:
+        raise
+    except Exception as error:
+        wanted = jax.eval_shape(model.init, jax.random.key(0))
+        if shapes_of(params) == shapes_of(wanted):
+            raise
+        raise UserError(f"params: those of {model} are needed, such as model.init gives; these are others") from error
+
+
+def shapes_of(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.shape, tree)
+
+
+def require_estimator(est: Any) -> None:
+    """An estimator, and not its class, its text or something else; an error says what to write."""
+    if isinstance(est, Estimator):
+        return
+    if isinstance(est, type) and issubclass(est, Estimator):
+        raise UserError(f"est: an estimator is needed, got the class; write {est.__name__}(...)")
+    if isinstance(est, str):
+        raise UserError(f"est: an estimator is needed, got a text; write tb.make_estimator({est!r})")
+    raise UserError(f"est: an estimator such as Segment(16) is needed, got {est!r:.80}")

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.kinds import Cut
-from tbptt_jax.gradients.cuts.scan import in_order, scan_with_cut, states_before, truncation_cut
+from tbptt_jax.gradients.cuts.scan import in_order, require_truncation, scan_with_cut, states_before, truncation_cut
 from tbptt_jax.jax_internals import Jaxpr, JaxprEqn, Literal, bind_again, manual_axes, scan_parts
 from tbptt_jax.programs.loops import choose_loops, count_loops, is_array, loops_of
 
@@ -41,6 +41,7 @@ def truncate(
     """
     if not callable(function):
         raise UserError(f"truncate: a function is needed, got {function!r:.80}")
+    require_truncation(truncation)
 
     def cut(index: int, length: int, carry: Sequence, xs: Sequence, before: Callable[[], Any]) -> Cut:
         own = None if key is None else jax.random.fold_in(key, index)

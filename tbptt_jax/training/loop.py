@@ -22,7 +22,7 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.devices import over_devices
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.estimators.base import Estimator, require_estimator
 from tbptt_jax.jax_internals import program
 from tbptt_jax.models import Model, loss, sequence_shape
 from tbptt_jax.noise import Drawing
@@ -88,6 +88,11 @@ def train(
     `checkpoint`, the state is written to that file at every evaluation, and a training that finds it goes on from
     there, to end as if it had never been stopped. Training that takes long says on stderr how far it is.
     """
+    require_estimator(est)
+    if not isinstance(model, Model) or not isinstance(task, Task):
+        raise UserError(
+            f"model, est, task: a Model, an estimator and a Task are needed, got {model!r:.80}, {task!r:.80}"
+        )
     for name, value in (("steps", steps), ("evaluations", evaluations), ("seeds", 1 if seeds is None else seeds)):
         if not isinstance(value, int) or value < 1:
             raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")

@@ -93,6 +93,14 @@ def keeping(cut: Cut, states: int | None, truncation: Any) -> Cut:
     return replace(cut, states=states)
 
 
+def require_truncation(truncation: Any) -> None:
+    if not isinstance(truncation, Truncates):
+        raise UserError(
+            "truncation: an estimator that cuts, such as Segment(16), Window(8), Randomized(0.9) or ARTBP(16), is "
+            f"needed, got {truncation}"
+        )
+
+
 def truncation_cut(
     truncation: Any,
     key: Array | None,
@@ -104,11 +112,7 @@ def truncation_cut(
 ) -> Cut:
     """The cut, by an estimator that cuts, of one loop that carries `state`, reads `inputs` and whose steps start from
     `before()`, in the order in which they run. Sequences lie along the same axis of all, after the steps."""
-    if not isinstance(truncation, Truncates):
-        raise UserError(
-            "truncation: an estimator that cuts, such as Segment(16), Window(8), Randomized(0.9) or ARTBP(16), is "
-            f"needed, got {truncation}"
-        )
+    require_truncation(truncation)
     if truncation.learns:
         raise UserError(
             f"truncation: {truncation} learns from chunk to chunk, which a loop cannot; call the estimator, or leave "
