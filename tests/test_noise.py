@@ -64,6 +64,7 @@ def by_hand(model, params, batch, cut=lambda t: False):
 def test_estimators_see_the_noise_of_the_forward_pass(problem):
     model, params, batch = problem
     noisy, drawn = tb.with_noise(model, batch, KEY)
+    assert len(np.unique(drawn.inputs[1].reshape(T * B, -1), axis=0)) == T * B
     assert sum(distance(by_hand(model, params, drawn), value) < 1e-12 for value in [tb.loss(noisy, params, drawn)]) == 1
     wanted = jax.jit(jax.grad(lambda params: by_hand(model, params, drawn)))(params)
     for est in (tb.Full(), tb.Segment(T), tb.Window(T), tb.RTRL(), tb.Full(states=2)):
