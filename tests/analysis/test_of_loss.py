@@ -64,8 +64,8 @@ def test_the_picture_says_its_message():
     "ask, words",
     [
         (lambda: fitted(own_loss, tb.Segment(2)), "est: an estimator such as Segment.16. is needed, got <function"),
-        (lambda: fitted(tb.Segment, own_loss), "est: an estimator such as"),
-        (lambda: fitted("segment(2)", own_loss), "est: an estimator such as"),
+        (lambda: fitted(tb.Segment, own_loss), r"est: an estimator is needed, got the class; write Segment\(\.\.\.\)"),
+        (lambda: fitted("segment(2)", own_loss), r"est: .* got a text; write tb\.make_estimator\('segment\(2\)'\)"),
         (lambda: tb.cost(tb.RTRL(), own_loss, PARAMS, BATCH_DATA), "for a loss an estimator that cuts is needed"),
         (lambda: tb.cost(tb.Segment(2), PARAMS, PARAMS, BATCH_DATA), "model: a Model or a function loss"),
         (lambda: tb.exact.truncation_bias(lambda p, b: 0.0, PARAMS, BATCH_DATA), "there is no loop that could be cut"),
