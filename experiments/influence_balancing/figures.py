@@ -37,7 +37,15 @@ def slope(table: pl.DataFrame):
         xlabel="truncation length τ (steps)", ylabel="|θ − θ*| after training", yscale="log", title="where it ends"
     )
     left.legend()
+    figure.suptitle(right_way(truncated), fontsize=9.5, x=0.02, ha="left")
     return figure
+
+
+def right_way(truncated: pl.DataFrame) -> str:
+    """From which length on each truncation points the right way."""
+    found = truncated.filter(pl.col("slope") < 0).group_by("series", maintain_order=True).agg(pl.col("tau").min())
+    words = [f"{series}s from τ = {tau}" for series, tau in sorted(found.rows(), reverse=True)]
+    return "Who points the right way: " + (", ".join(words) or "none of these lengths")
 
 
 def training(table: pl.DataFrame):
@@ -56,6 +64,9 @@ def training(table: pl.DataFrame):
         axes.set(xscale="log", yscale="log", xlabel="updates", title=title, ylim=(1e-8, 2e3))
         axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     grid[0, 0].set_ylabel("|θ − θ*|, at the best learning rate")
+    figure.suptitle(
+        "The way to the best θ, medians: truncation that sees too little climbs", fontsize=9.5, x=0.02, ha="left"
+    )
     return figure
 
 

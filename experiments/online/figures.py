@@ -84,4 +84,4 @@ def message(best: pl.DataFrame) -> str:
         means = dict(rows.group_by("method").agg(pl.col("report").mean()).rows())
         found = [f"{label(name, 'tanh')} {means[name]:.3g}" for name in SHOWN[:4] if name in means]
         words.append(f"{str(task).partition('(')[0]}: " + ", ".join(found))
-    return "Loss after one update a symbol.  " + "\n".join(words[:1]) + "".join(f"\n{line}" for line in words[1:])
+    return "Loss after one update a symbol.  " + "\n".join(words)

@@ -303,7 +303,7 @@ def _gradient(
 
 
 def shapes_of(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.shape, tree)
+    return jax.tree.map(jax.numpy.shape, tree)
 
 
 def require_estimator(est: Any) -> None:

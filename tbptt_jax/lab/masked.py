@@ -12,15 +12,14 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.models import Accompanied, Batch, Model, Params, State, sequence_shape
-from tbptt_jax.tasks.base import Task
+from tbptt_jax.tasks.changed import Changed
 
 
 @dataclass(frozen=True)
-class Masked(Task):
+class Masked(Changed):
     """A task whose inputs are (x, masks `[T, B, H]`): in training `scale` with probability `keep`, else 0; where it is
     evaluated, the mean of that. A subclass says what a model does with them."""
 
-    task: Task
     keep: float
     hidden: int
     scale: ClassVar[float] = 1.0
@@ -28,14 +27,6 @@ class Masked(Task):
     def __post_init__(self) -> None:
         self.require("keep", "a probability from 0 to 1", lambda keep: (keep >= 0) & (keep <= 1))
         self.require_whole("hidden", 1)
-
-    @property
-    def streams(self):  # type: ignore[override]
-        return self.task.streams
-
-    @property
-    def length(self):  # type: ignore[override]
-        return self.task.length
 
     def model(self, cell: Any = "tanh", hidden: int | None = None, **options: Any) -> Model:
         if hidden not in (None, self.hidden):
@@ -45,20 +36,8 @@ class Masked(Task):
             raise UserError(f"cell: one that draws nothing of its own is needed beside masks, got {cell!r}")
         return model
 
-    def batch(self, key: Array) -> Batch:
-        return self.noisy(self.task.batch(key), key)
-
     def held_out(self, key: Array) -> Batch:
         return self.calm(self.task.held_out(key))
-
-    def start(self, key: Array) -> PyTree:
-        key, task_key = jax.random.split(key)
-        return key, self.task.start(task_key)
-
-    def chunk(self, source: PyTree, steps: Any = None):
-        key, now = jax.random.split(source[0])
-        batch, fresh, task_source = self.task.chunk(source[1], steps)
-        return self.noisy(batch, now), fresh, (key, task_source)
 
     def noisy(self, batch: Batch, key: Array) -> Batch:
         kept = jax.random.bernoulli(key, self.keep, (*sequence_shape(batch), self.hidden))
