@@ -72,6 +72,7 @@ def decay(table: pl.DataFrame):
     rows_of = list(kinds(table))
     figure, grid = panels(1, len(rows_of), width=2.5, height=2.6, sharex=True, sharey=True)
     marks = {"linear": "s", "tanh": "o", "gru": "^", "lstm": "D"}
+    colour = {cell: f"C{i}" for i, cell in enumerate(table["cell"].unique(maintain_order=True))}
     for axes, (title, rows) in zip(grid[0], rows_of):
         for (cell,), part in rows.group_by("cell", maintain_order=True):
             means = (
@@ -79,7 +80,9 @@ def decay(table: pl.DataFrame):
                 .agg(pl.col("decay").mean(), pl.col("decay").min().alias("low"), pl.col("decay").max().alias("high"))
                 .sort("radius")
             )
-            (line,) = axes.plot(means["radius"], means["decay"], marker=marks.get(cell, "x"), label=cell)
+            (line,) = axes.plot(
+                means["radius"], means["decay"], marker=marks.get(cell, "x"), color=colour[cell], label=cell
+            )
             axes.fill_between(
                 means["radius"], means["low"], means["high"], color=line.get_color(), alpha=0.15, linewidth=0
             )
