@@ -9,22 +9,21 @@ construction; it has a judge of its own.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.lab.intervals import AVERAGES, ERROR, FEWEST, Interval
+from tbptt_jax.lab.intervals import AVERAGES
+from tbptt_jax.lab.verdicts import OUTCOMES, Verdict, decided
 from tbptt_jax.records.record import canonical, digest
 
-OUTCOMES = ("reproduced", "contradicted", "no difference", "undecided")
 DIRECTIONS = ("below", "above", "level")
 SEEDS = ("seed", "run", "replica")
 """Columns that tell seeds apart: of a cell, and within it."""
 FLOOR = 1e-12
 """Of ratios: what is smaller counts as this, since it is 0 for all that floating point can tell."""
-MOST = 1000
-"""Seeds that are thought of."""
 
 
 class NotMeasured(UserError):
@@ -36,15 +35,6 @@ def needed(rows: pl.DataFrame, what: str) -> pl.DataFrame:
     if rows.is_empty():
         raise NotMeasured(what)
     return rows
-
-
-class Verdict(NamedTuple):
-    """What became of a claim or a check, what was measured that says so, and how many seeds would decide (0: it is
-    decided; −1: no number of seeds is known)."""
-
-    outcome: str
-    measured: str
-    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,7 +110,7 @@ class Claim:
         if table.is_empty():
             return Verdict("undecided", "nothing has been measured yet", -1)
         try:
-            found = self.intervals(table)
+            found = self.differences(table)
         except NotMeasured as lack:
             return Verdict("undecided", f"not measured: {lack}", -1)
         except pl.exceptions.ColumnNotFoundError as lack:
@@ -146,8 +136,8 @@ class Claim:
 
         return may_fit(self.of) or may_fit(self.against)
 
-    def intervals(self, table: pl.DataFrame) -> list[Interval]:
-        """Of each setting, the average of the paired differences and its confidence sequence."""
+    def differences(self, table: pl.DataFrame) -> dict[tuple, np.ndarray]:
+        """Of each setting, the paired differences in the order of their seeds."""
         each = list(self.each)
         pairs: list[str] = [name for name in SEEDS if name in table.columns]
         ours = self.side(self.of, table, each, pairs)
@@ -158,10 +148,9 @@ class Claim:
         else:
             both = ours.with_columns(pl.lit(math.log(self.against) if self.ratio else self.against).alias("other"))
         both = both.with_columns((pl.col("value") - pl.col("other")).alias("difference"))
-        groups = both.sort([*each, *pairs]).group_by(each, maintain_order=True) if each else [((), both)]
-        settings = {setting: rows["difference"].to_numpy() for setting, rows in groups}
-        error = ERROR / len(settings)
-        return [Interval.of(setting, differences, error, self.average) for setting, differences in settings.items()]
+        both = both.sort([*each, *pairs]) if each or pairs else both
+        groups = both.group_by(each, maintain_order=True) if each else [((), both)]
+        return {setting: rows["difference"].to_numpy() for setting, rows in groups}
 
     def side(self, side: Side, table: pl.DataFrame, each: list[str], pairs: list[str]) -> pl.DataFrame:
         """A side's value, of each setting and seed."""
@@ -174,87 +163,6 @@ class Claim:
         if found["_rows"].max() > 1 and not side.pooled:  # type: ignore[operator]
             raise ValueError(f"claim {self.sentence!r}: {side.name} has more than one row a seed in a setting")
         return found.drop("_rows")
-
-
-def decided(claim: Claim, found: Sequence[Interval]) -> Verdict:
-    """The verdict on all settings together, in words too."""
-    outcome, outcomes = outcome_of_all(claim, found)
-    more = f"; and {len(found) - 6} settings more" if len(found) > 6 else ""
-    shown = "; ".join(map(worded(claim), found[:6])) + more
-    if len(found) > 1:
-        counts = {word: outcomes.count(word) for word in OUTCOMES}
-        shown = ", ".join(f"{word} in {n}" for word, n in counts.items() if n) + f" of {len(found)}: {shown}"
-    if outcome != "undecided":
-        return Verdict(outcome, shown)
-    needs = [seeds_for(claim, one) for one, word in zip(found, outcomes) if word == "undecided"]
-    seeds, never = max(needs, default=-1), needs.count(-1)
-    if seeds < 0:
-        words = f"no number of seeds up to {MOST} would decide, by what is seen"
-    elif min(one.seeds for one in found) < 2:
-        words = f"{seeds} seeds at least are needed"
-    else:
-        words = f"about {seeds} seeds would decide" + (f" all but {never} settings" if never else "")
-    return Verdict("undecided", f"{shown}; {words}", seeds)
-
-
-def outcome_of_all(claim: Claim, found: Sequence[Interval]) -> tuple[str, list[str]]:
-    """What all settings say together, by the share of them that is claimed; and what each says."""
-    outcomes = [outcome_of(claim, one) for one in found]
-    enough = math.ceil(claim.share * len(found))
-    good, bad, even = (outcomes.count(word) for word in OUTCOMES[:3])
-    if good >= enough:
-        return "reproduced", outcomes
-    if bad > len(found) - enough:
-        return "contradicted", outcomes
-    if even == len(found):
-        return "no difference", outcomes
-    if good + bad + even == len(found):
-        return "contradicted" if bad else "no difference", outcomes
-    return "undecided", outcomes
-
-
-def outcome_of(claim: Claim, one: Interval) -> str:
-    """What the interval of one setting says."""
-    if not one.finite:
-        return "undecided"
-    margin = math.log1p(claim.margin) if claim.ratio else claim.margin
-    low, high = (one.low, one.high) if claim.direction != "above" else (-one.high, -one.low)
-    inside = margin > 0 and -margin <= low and high <= margin
-    if claim.direction == "level":
-        return "reproduced" if inside else "contradicted" if low > margin or high < -margin else "undecided"
-    if high < -margin:
-        return "reproduced"
-    if inside:
-        return "no difference"
-    return "contradicted" if low > 0 else "undecided"
-
-
-def seeds_for(claim: Claim, one: Interval) -> int:
-    """How many seeds would decide a setting, if they are distributed as those that there are; −1 where `MOST` would
-    not. Of one seed alone the spread is not known: more than `FEWEST` are needed for any interval."""
-    if one.seeds < 2:
-        return FEWEST + 2
-    for seeds in range(max(FEWEST, one.seeds + 1), MOST + 1):
-        if outcome_of(claim, one.after(seeds)) != "undecided":
-            return seeds
-    return -1
-
-
-def worded(claim: Claim) -> Callable[[Interval], str]:
-    """An interval in words: a ratio in per cent of the other side."""
-
-    def number(value: float) -> str:
-        if not math.isfinite(value):
-            return "∞" if value > 0 else "−∞"
-        return f"{100 * math.expm1(min(value, 30)):+.3g} %" if claim.ratio else f"{value:+.3g}"
-
-    def words(one: Interval) -> str:
-        setting = ", ".join(map(str, one.setting))
-        interval = f"[{number(one.low)}, {number(one.high)}]" if one.finite else "no interval yet"
-        seeds = f"{one.seeds} seed{'s' if one.seeds > 1 else ''}"
-        return f"{setting}{': ' if setting else ''}{number(one.middle)} {interval}, {seeds}"
-
-    return words
 
 
 @dataclass(frozen=True)

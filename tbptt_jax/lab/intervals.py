@@ -5,6 +5,7 @@ single networks run away, or outcomes are all or nothing, the mean says little o
 """
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,12 @@ AVERAGES = ("mean", "median")
 
 
 class Interval(NamedTuple):
-    """Of paired differences in one setting: their average, and the confidence sequence at this number of them."""
+    """Of paired differences in one setting: their average, and an interval of its confidence sequence.
+
+    A sequence holds the truth at all numbers of differences at once, and so does the intersection of its intervals so
+    far. It is taken of medians, where what was decided once stays decided. Of means it is not, since the sequence is
+    only as good as the differences are normal: more of them must be able to correct what few have said.
+    """
 
     setting: tuple
     differences: np.ndarray
@@ -34,11 +40,15 @@ class Interval(NamedTuple):
     def of(cls, setting: tuple, differences: np.ndarray, error: float, average: str = "mean") -> "Interval":
         middle = float(np.median(differences) if average == "median" else np.mean(differences))
         low, high = -math.inf, math.inf
-        if len(differences) >= FEWEST and average == "median":
-            low, high = median_between(differences, error)
+        if average == "median":
+            for count in range(FEWEST, len(differences) + 1):
+                now = median_between(differences[:count], error)
+                low, high = max(low, now[0]), min(high, now[1])
         elif len(differences) >= FEWEST and math.isfinite(middle):
             half = half_width(len(differences), float(np.std(differences, ddof=1)), error)
             low, high = middle - half, middle + half
+        if low > high:  # they have nothing in common, by chance or since seeds are not alike: nothing is said
+            low, high = -math.inf, math.inf
         return cls(setting, differences, middle, low, high, error, average)
 
     @property
@@ -55,6 +65,7 @@ class Interval(NamedTuple):
             ranks = (np.arange(seeds) + 0.5) / seeds
             expected = np.quantile(self.differences, ranks, method="inverted_cdf")
             low, high = median_between(expected, self.error)
+            low, high = max(low, self.low), min(high, self.high)
         else:
             half = half_width(seeds, float(np.std(self.differences, ddof=1)), self.error)
             expected, low, high = np.full(seeds, self.middle), self.middle - half, self.middle + half
@@ -85,10 +96,16 @@ def median_between(differences: np.ndarray, error: float) -> tuple[float, float]
     Where the ends are differences that occur more than once, the interval is too wide, never too narrow.
     """
     count = len(differences)
-    below = np.arange(count // 2 + 1)
-    growth = count * math.log(2) + betaln(below + 0.5, count - below + 0.5) - betaln(0.5, 0.5)
-    fewest = int(below[growth < -math.log(error)][0])
+    fewest = fewest_below(count, error)
     if fewest == 0:
         return -math.inf, math.inf
     ordered = np.sort(differences)
     return float(ordered[fewest - 1]), float(ordered[count - fewest])
+
+
+@cache
+def fewest_below(count: int, error: float) -> int:
+    """The fewest of `count` differences that the median may have below it, by the martingale."""
+    below = np.arange(count // 2 + 1)
+    growth = count * math.log(2) + betaln(below + 0.5, count - below + 0.5) - betaln(0.5, 0.5)
+    return int(below[growth < -math.log(error)][0])

@@ -6,13 +6,20 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import binom
 
-from tbptt_jax.lab.claims import Check, Claim, Side, outcome_of_all
+from tbptt_jax.lab.claims import Check, Claim, Side
 from tbptt_jax.lab.intervals import ERROR, Interval, half_width, median_between
+from tbptt_jax.lab.verdicts import decided, judged
 
 OURS, THEIRS = Side("ours", pl.col("method") == "ours"), Side("theirs", pl.col("method") == "theirs")
 BELOW = Claim("Ours is smaller.", "here", "loss", OURS, THEIRS)
 CAP = 40
+
+
+def few(experiments):
+    """Of experiments with a rate of 5 %, more are wrong with a probability below 1e-3."""
+    return int(binom.isf(1e-3, experiments, ERROR))
 
 
 def table(ours, theirs, **more):
@@ -24,12 +31,10 @@ def table(ours, theirs, **more):
     return pl.DataFrame(rows)
 
 
-def outcomes_on_the_way(claim, differences, settings=1):
-    """What is said after 3, 4, ... seeds: the first outcome that is none of "undecided"."""
+def outcomes_on_the_way(claim, differences):
+    """What is said after 3, 4, ... seeds of all settings: the first outcome that is none of "undecided"."""
     for count in range(3, CAP + 1):
-        error = ERROR / settings
-        found = [Interval.of((i,), differences[:count, i], error, claim.average) for i in range(settings)]
-        outcome = outcome_of_all(claim, found)[0]
+        outcome, *_ = judged(claim, {(i,): column[:count] for i, column in enumerate(differences.T)})
         if outcome != "undecided":
             return outcome, count
     return "undecided", CAP
@@ -37,11 +42,41 @@ def outcomes_on_the_way(claim, differences, settings=1):
 
 @pytest.mark.parametrize("settings", [1, 3])
 def test_where_nothing_is_it_hardly_ever_says_that_something_is(settings):
-    """1,000 experiments without an effect, looked at after every seed: with a rate of 5 %, more than 75 wrong verdicts
-    have a probability below 1e-3 (binomial)."""
+    """Experiments without an effect, looked at after every seed."""
     draws = np.random.default_rng(0)
-    words = [outcomes_on_the_way(BELOW, draws.normal(size=(CAP, settings)), settings)[0] for _ in range(1000)]
-    assert words.count("reproduced") + words.count("contradicted") <= 75
+    words = [outcomes_on_the_way(BELOW, draws.normal(size=(CAP, settings)))[0] for _ in range(300)]
+    assert words.count("reproduced") + words.count("contradicted") <= few(300)
+
+
+@pytest.mark.parametrize("share, settings, true", [(1.0, 4, 3), (0.1, 20, 1)])
+def test_a_claim_that_is_false_by_one_setting_is_hardly_ever_reproduced(share, settings, true):
+    """The worst case: all settings that may be are beyond doubt, and in the others there is no effect."""
+    draws = np.random.default_rng(9)
+    claim = replace(BELOW, share=share)
+    words = [
+        outcomes_on_the_way(claim, draws.normal(-10.0 * (np.arange(settings) < true), 1, (CAP, settings)))
+        for _ in range(100)
+    ]
+    assert 0 < [word for word, _ in words].count("reproduced") <= few(100)
+
+
+def test_settings_share_the_error_only_where_one_of_them_contradicts():
+    """Ten seeds that agree in each of sixteen settings decide, where one interval for all at once would not."""
+    one_side = {(i,): -np.arange(1.0, 11.0) for i in range(16)}
+    claim = replace(BELOW, average="median")
+    assert Interval.of((), one_side[0,], ERROR / 16, "median").high == math.inf
+    verdict = decided(claim, one_side)
+    assert verdict.outcome == "reproduced" and "[-7, -1]" in verdict.measured
+    assert decided(replace(claim, direction="above"), one_side).outcome == "undecided"
+    assert decided(replace(claim, share=0.25), one_side).outcome == "undecided"  # thirteen may err
+
+
+def test_what_medians_decided_once_stays_decided():
+    few = np.concatenate([np.full(10, -1.0) - np.arange(10), np.arange(1.0, 5.0)])
+    claim = replace(BELOW, average="median")
+    assert median_between(few, ERROR)[1] > 0 and decided(claim, {(): few}).outcome == "reproduced"
+    turned = decided(claim, {(): np.concatenate([np.full(20, -1.0), np.full(80, 1.0)])})
+    assert turned.outcome == "undecided" and "no interval yet" in turned.measured
 
 
 def test_the_interval_holds_the_truth_at_all_counts_at_once():
@@ -68,8 +103,8 @@ def test_the_judge_of_medians_is_hardly_ever_wrong_of_any_distribution():
     """As above, on differences that have no mean."""
     draws = np.random.default_rng(6)
     claim = replace(BELOW, average="median")
-    words = [outcomes_on_the_way(claim, heavy(draws, (CAP, 1)))[0] for _ in range(1000)]
-    assert words.count("reproduced") + words.count("contradicted") <= 75
+    words = [outcomes_on_the_way(claim, heavy(draws, (CAP, 1)))[0] for _ in range(300)]
+    assert words.count("reproduced") + words.count("contradicted") <= few(300)
 
 
 def test_the_interval_of_the_median_holds_it_at_all_counts_at_once():
@@ -80,11 +115,11 @@ def test_the_interval_of_the_median_holds_it_at_all_counts_at_once():
         (lambda: draws.integers(0, 3, CAP).astype(float), 1.0),
     ):
         missed = 0
-        for _ in range(1000):
+        for _ in range(300):
             x = drawn()
             found = [Interval.of((), x[:count], ERROR, "median") for count in range(3, CAP + 1)]
             missed += any(not one.low <= truth <= one.high for one in found)
-        assert missed <= 75
+        assert missed <= few(300)
 
 
 def test_medians_decide_where_single_networks_run_away():
