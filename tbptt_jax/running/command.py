@@ -28,7 +28,9 @@ class Running:
     fail_fast: bool = False
     debug: bool = False
     cap: int | None = None
-    """Add seeds until all claims are decided, but no more than so many."""
+    """Add seeds until claims are decided, but no more than so many."""
+    about: str = ""
+    """Only for claims whose sentence holds these words."""
     words: Sequence[str] = field(default=())
     """The words of the command line, for the provenance."""
 
@@ -40,7 +42,10 @@ def run_command(name: str, results: Path, asked: Mapping[str, Any], how: Running
     asked = {**asked, "cap": how.cap}
     turn, open_claims = 0, list[Any]()
     while True:
-        status, open_claims, last = one_round(name, results, asked, how, turn, open_claims)
+        status, still_open, last = one_round(name, results, asked, how, turn, open_claims)
+        open_claims = [claim for claim in still_open if how.about.lower() in claim.sentence.lower()]
+        if still_open and not open_claims:
+            print(f"--about: none of {len(still_open)} open claims has the words {how.about!r}")
         if status or not open_claims or turn >= last:
             return status
         turn += 1

@@ -45,7 +45,11 @@ FILE = textwrap.dedent(
 def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
     file = tmp_path / "mine.py"
     file.write_text(FILE)
-    code, said = tbptt(capfd, "run", str(file), "--until-decided", "--cap", "8", results=tmp_path)
+    about = ["--until-decided", "--about", "other is larger"]
+    code, said = tbptt(capfd, "run", str(file), *about, results=tmp_path)
+    assert code == 0 and "none of 1 open claims has the words 'other is larger'" in said
+    about[-1] = "good is"
+    code, said = tbptt(capfd, "run", str(file), *about, "--cap", "8", results=tmp_path)
     assert code == 0 and "1 claims are open: one more seed, 1 of 5 at most" in said
     claims = json.loads((tmp_path / "mine" / "claims.json").read_text())
     assert [claim["outcome"] for claim in claims] == ["reproduced", "reproduced", "holds"]
