@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.decompositions import orthogonal
 from tbptt_jax.errors import UserError
+from tbptt_jax.models import Recurrence, not_linear
 
 
 class Cell(ABC):
@@ -49,6 +50,10 @@ class Cell(ABC):
     @abstractmethod
     def step(self, params: Any, state: Any, x: Array) -> Any:
         """The state after a step that reads x `[B, D]`."""
+
+    def recurrence(self, params: Any, start: Any, inputs: Array) -> Recurrence:
+        """All steps of a chunk `[T, B, D]` from a state, of a cell that is linear in its state. Others refuse."""
+        raise not_linear(self)
 
     @abstractmethod
     def output(self, state: Any) -> Float[Array, "*B H"]:

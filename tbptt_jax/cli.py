@@ -99,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     check = command("check", check_value, "contract and unbiasedness tests on an estimator, or those on a task")
     check.add_argument("value", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
     bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
-    bench.add_argument("name", choices=["analysis", "compiling", "memory", "speed", "training"])
+    bench.add_argument("name", choices=["analysis", "compiling", "memory", "parallel", "speed", "training"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     command("info", show_info, "versions, devices, where results and data live")
     completion = command("completion", print_completion, "a script by which a shell completes these words")

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.cells import Cell
 from tbptt_jax.errors import UserError
+from tbptt_jax.models import Recurrence
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,20 @@ class LRU(DiagonalCell):
 
     def step(self, params: Any, state: PyTree, x: Array):
         real, imaginary = state
+        (a, b), (u, v) = self.parts(params, x)
+        return a * real - b * imaginary + u, b * real + a * imaginary + v
+
+    def parts(self, params: Any, x: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """λ, and what is read, by real and imaginary parts."""
         size = jnp.exp(-jnp.exp(params["nu"]))
-        a, b = size * jnp.cos(params["theta"]), size * jnp.sin(params["theta"])
         u, v = jnp.split(x @ params["W_hx"].T, 2, axis=-1)
-        gamma = params["gamma"]
-        return a * real - b * imaginary + gamma * u, b * real + a * imaginary + gamma * v
+        rotation = size * jnp.cos(params["theta"]), size * jnp.sin(params["theta"])
+        return rotation, (params["gamma"] * u, params["gamma"] * v)
+
+    def recurrence(self, params: Any, start: PyTree, inputs: Array):
+        rotation, read = self.parts(params, inputs)
+        factors = jnp.broadcast_to(lax.complex(*rotation), (len(inputs), 1, self.hidden // 2))
+        return Recurrence(factors, lax.complex(*read), lax.complex(*start), lambda h: (h.real, h.imag))
 
     def output(self, state: PyTree):
         return jnp.concatenate(state, axis=-1)
@@ -116,9 +127,17 @@ class MinGRU(DiagonalCell):
         return jnp.zeros((batch_size, self.hidden), params["W_hx"].dtype)
 
     def step(self, params: Any, state: PyTree, x: Array):
+        kept, added = self.parts(params, x)
+        return kept * state + added
+
+    def parts(self, params: Any, x: Array) -> tuple[Array, Array]:
+        """What is kept of a state, and what is added."""
         update, new = jnp.split(x @ params["W_hx"].T + params["b_h"], 2, axis=-1)
         update = jax.nn.sigmoid(update)
-        return (1 - update) * state + update * new
+        return 1 - update, update * new
+
+    def recurrence(self, params: Any, start: PyTree, inputs: Array):
+        return Recurrence(*self.parts(params, inputs), start, lambda h: h)
 
 
 DIAGONAL_CELLS: dict[str, type[Cell]] = {cell.name: cell for cell in (LRU, ELSTM, MinGRU)}

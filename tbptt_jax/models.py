@@ -37,6 +37,22 @@ class Batch(NamedTuple):
     resets: Array | None = None
 
 
+class Recurrence(NamedTuple):
+    """h_t = factors_t ⊙ h_{t-1} + added_t from h_0 = start: arrays `[T, B, ...]` and `[B, ...]`, real or complex, with
+    factors that may have axes of size 1; `state_of(h)` is the state whose numbers these are."""
+
+    factors: Array
+    added: Array
+    start: Array
+    state_of: Callable[[Array], State]
+
+
+def not_linear(what: Any) -> UserError:
+    return UserError(
+        f"parallel: a recurrence that is linear in its state is needed, such as that of lru and mingru, got {what}"
+    )
+
+
 @dataclass(frozen=True)
 class Model(ABC):
     """A recurrent model; subclass it as a frozen dataclass with hashable fields. States and outputs are batched."""
@@ -72,6 +88,10 @@ class Model(ABC):
     @abstractmethod
     def losses(self, output: PyTree, target: PyTree) -> Array:
         """l(o_t, y_t), one number a sequence: `[B]`."""
+
+    def recurrence(self, params: Params, start: State, inputs: PyTree) -> Recurrence:
+        """All steps of a chunk from a state, of a model that is linear in its state. Others refuse."""
+        raise not_linear(self)
 
     def own_inputs(self, inputs: PyTree) -> PyTree:
         """Of the inputs of a batch, those that a user's model reads: models around it add others."""

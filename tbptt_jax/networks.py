@@ -53,12 +53,19 @@ class RNN(Model):
             if not jnp.issubdtype(x.dtype, jnp.integer) or x.ndim != 1:
                 raise UserError(f"inputs: whole numbers [T, B] are needed, got {x.dtype} of shape {['T', *x.shape]}")
             return step_of(self.cell, params["cell"], state, x, key)
+        return step_of(self.cell, params["cell"], state, self.as_floats(state, x), key)
+
+    def recurrence(self, params: Params, start: PyTree, inputs: PyTree):
+        return self.cell.recurrence(params["cell"], start, self.as_floats(start, inputs))
+
+    def as_floats(self, state: PyTree, x: Array) -> Array:
+        """Inputs `[..., D]` that the cell reads, in the type of the state."""
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != (self.cell.inputs,):
             raise UserError(
                 f"inputs: floats of shape [T, B, {self.cell.inputs}] are needed, got {x.dtype} of shape "
-                f"{['T', *x.shape]}. For symbols write jax.nn.one_hot(symbols, {self.cell.inputs})"
+                f"{['T', *x.shape[-2:]]}. For symbols write jax.nn.one_hot(symbols, {self.cell.inputs})"
             )
-        return step_of(self.cell, params["cell"], state, x.astype(jnp.result_type(*floats(state))), key)
+        return x.astype(jnp.result_type(*floats(state)))
 
     def readout(self, params: Params, state: PyTree):
         weights = params["readout"]

@@ -18,6 +18,8 @@ os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": str(CACHE / os.environ.get("PYTEST_XDIST_WORKER", "alone")),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_TRACEBACK_IN_LOCATIONS_LIMIT": "0",  # programs need not know which lines they came from
+    "JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS": "0",
 }
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers take all cores: LAPACK's own threads would wait for them
 if version("jaxlib").startswith("0.10."):  # later ones do not know this flag, which halves the time of compilation

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.benchmarks import compiling, memory, speed, training
+from tbptt_jax.benchmarks import compiling, memory, parallel, speed, training
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
@@ -65,3 +65,11 @@ def test_what_is_compiled_is_timed(capsys, monkeypatch):
     compiling.main(rounds=1)
     said = capsys.readouterr().out
     assert said.count("jax.grad ") == said.count("segment(tau=2) ") == 2
+
+
+def test_both_ways_of_a_linear_recurrence_are_timed_and_are_the_same(capsys, monkeypatch):
+    monkeypatch.setattr(parallel, "SIZES", [(20, 2, 3)])
+    parallel.main(rounds=1)
+    assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["20", "2", "3"]
+    one, other = (jax.tree.leaves(program()) for program in parallel.gradients(20, 2, 3).values())
+    assert all(np.max(np.abs(a - b)) < 1e-12 for a, b in zip(one, other, strict=True))

@@ -22,6 +22,7 @@ from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.predicted import Estimate, Fitted, flat, with_critic
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
+from tbptt_jax.gradients.cuts.linear_scan import recur
 from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.models import (
     Batch,
@@ -30,6 +31,7 @@ from tbptt_jax.models import (
     State,
     chunk_loss,
     chunk_loss_step_by_step,
+    loss_of_states,
     sequence_shape,
     takes_resets,
 )
@@ -171,7 +173,9 @@ class GatedEstimator(Truncation):
 
     With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
     are needed: the same estimate for more forward passes (Griewank 1992). With a `critic`, such as `linear()`, credit
-    is predicted where it is cut: δ_t = e_t + s_t + gate_{t+1} (J_{t+1}ᵀ δ_{t+1} − s_t).
+    is predicted where it is cut: δ_t = e_t + s_t + gate_{t+1} (J_{t+1}ᵀ δ_{t+1} − s_t). With `parallel`, all steps of a
+    recurrence that is linear in its state (lru, mingru) are made at once, and so is their credit: the same estimate in
+    log₂ T turns instead of T, for log₂ T times the work; on devices that have room.
 
     A subclass with `sees_inputs = True` has gates that depend on what is read: `gates` takes `inputs` then, leaves
     `[T, B, ...]`; with `sees_states = True`, on the state that each step starts from: it takes `states`.
@@ -179,6 +183,7 @@ class GatedEstimator(Truncation):
 
     states: int | str | None = field(default=None, metadata={"static": True})
     critic: Critic | None = None
+    parallel: bool = False  # type: ignore[misc]
     learns: ClassVar[bool] = HasCritic()  # type: ignore[assignment]
     inside: ClassVar[dict] = {"critic": make_critic}
 
@@ -216,6 +221,8 @@ class GatedEstimator(Truncation):
         return state if self.critic is None else carry._replace(state=state)
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        if self.parallel:
+            return self.all_at_once(model, params, carry, batch, key)
         if self.critic is None:
             return super().__call__(model, params, carry, batch, key)
         if self.states is not None:
@@ -225,6 +232,25 @@ class GatedEstimator(Truncation):
         seen = self.seen(model.own_inputs(batch.inputs), states, shape[1])
         cut, gates = replace(self, critic=None).cut(key, *shape, **seen), self.checked_gates(key, *shape, **seen)
         return with_critic(self.critic, cut, gates, model, params, carry, batch)
+
+    def all_at_once(self, model: Model, params: Params, state: PyTree, batch: Batch, key: Array | None):
+        """The estimate where the recurrence is linear."""
+        for name in ("states", "critic"):
+            if getattr(self, name) is not None:
+                raise UserError(f"{self.name}: parallel keeps all states and learns nothing; leave {name} out")
+        shape = sequence_shape(batch)
+        seen = self.seen(
+            model.own_inputs(batch.inputs), partial(states_before, model, params, state, batch.inputs), shape[1]
+        )
+        gates = self.checked_gates(key, *shape, **seen)
+
+        def loss_and_state(params: Params) -> tuple[Array, PyTree]:
+            factors, added, start, state_of = model.recurrence(params, state, batch.inputs)
+            states = state_of(recur(factors, added, start, gates, 0))
+            return loss_of_states(model, params, states, batch), jax.tree.map(lambda leaf: leaf[-1], states)
+
+        (loss, after), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
+        return Estimate(loss, grads), after
 
     def frozen(self, carry: Fitted) -> "GatedEstimator":
         """The same with its critic as it is in what was carried, for `exact`: it learns no more."""

@@ -103,8 +103,14 @@ def test_every_estimator_keeps_the_contract(est, monkeypatch):
         ("segment(tau=True)", "got True"),
         ("segment(tau=4, offset='late')", 'offset must be a whole number or "random"'),
         ("segment(tau=4, offset=-1)", "offset must be a whole number of at least 0"),
-        ("segment()", r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None\)"),
-        ("segment(tua=4)", r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None\)"),
+        (
+            "segment()",
+            r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None, parallel=False\)",
+        ),
+        (
+            "segment(tua=4)",
+            r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None, parallel=False\)",
+        ),
         ("window(tau=0)", "window: tau must be"),
         ("buffered(k1=2, k2=4)", "k1 must be at least k2 = 4, got 2"),
         ("randomized(keep=1.5)", "keep must be a number above 0 and at most 1, got 1.5"),

@@ -36,6 +36,10 @@ class AnyCut(ABC):
         """The same for a state in which the sequences lie along this axis."""
         return self  # type: ignore[return-value]
 
+    def as_gates(self, length: int) -> Array | None:
+        """The same cut as gates `[T]` or `[T, B]`; None where no gates are this cut."""
+        return None
+
     @abstractmethod
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         """The credits of all steps, and that on the initial state."""
@@ -66,6 +70,9 @@ class Gates(AnyCut):
 
     def along(self, axis: int) -> "Gates":
         return Gates(self.gates, axis, self.states)
+
+    def as_gates(self, length: int) -> Array:
+        return jnp.ones(length) if self.gates is None else self.gates
 
     def passed(self, moved: list) -> list:
         """Credits, or perturbations, after one gate: `gates` of a single step."""
@@ -103,6 +110,11 @@ class Blocks(AnyCut):
     stride: int
     offset: Any = 0
     whole: bool = True
+
+    def as_gates(self, length: int) -> Array | None:
+        step = jnp.arange(length)
+        cuts = ((step - self.offset) % self.stride == 0) & (step > 0)
+        return 1.0 - cuts if self.depth == self.stride else None
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         length = pullbacks.length
@@ -242,6 +254,9 @@ class Truncates(ABC):
     sees_states: ClassVar[bool] = False
     """Whether it depends on the states that the steps start from: `cut` takes `states` then, with leaves `[T, B, ...]`.
     They are computed beforehand, by one more forward pass."""
+
+    parallel: ClassVar[Any] = False
+    """Whether it makes all steps of a linear recurrence at once; of a loop's step that is not known."""
 
     @abstractmethod
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:

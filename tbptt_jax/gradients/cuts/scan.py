@@ -99,6 +99,8 @@ def require_truncation(truncation: Any) -> None:
             "truncation: an estimator that cuts, such as Segment(16), Window(8), Randomized(0.9) or ARTBP(16), is "
             f"needed, got {truncation}"
         )
+    if truncation.parallel:
+        raise UserError("parallel: nobody knows of a loop that its step is linear; leave it out, or use tb.linear_scan")
 
 
 def truncation_cut(

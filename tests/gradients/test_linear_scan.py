@@ -1,0 +1,152 @@
+"""`linear_scan` is the loop of its recurrence, value by value and derivative by derivative; so are networks by it."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.gradients.cuts.definition import scan_by_definition
+
+STEPS, WIDTH = 13, 4
+
+
+def close(ours, theirs):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), ours, theirs)
+
+
+def drawn(kind, *shape, seed=0):
+    real, imaginary = jax.random.normal(jax.random.key(seed), (2, *shape))
+    return real + 1j * imaginary if kind == "complex" else real
+
+
+def problem(kind):
+    """Factors that are shared by a batch, what is added, and the first state."""
+    factors = 0.6 * drawn(kind, STEPS, 1, WIDTH, seed=1)
+    return factors, drawn(kind, STEPS, 3, WIDTH, seed=2), drawn(kind, 3, WIDTH, seed=3)
+
+
+def by_loop(factors, added, init, gates):
+    def step(h, x):
+        h = x[0] * h + x[1]
+        return h, h
+
+    return scan_by_definition(step, init, (factors, added), gates=gates)[1]
+
+
+def read(states):
+    """A number that depends on every state in another way, and not linearly."""
+    weights = jnp.sin(jnp.arange(states.size).reshape(states.shape) + 1.0)
+    return jnp.sum(weights * (jnp.abs(states) ** 2 + jnp.sin(states).real))
+
+
+GATES = {
+    "none": jnp.ones(STEPS),
+    "weighted": jax.random.uniform(jax.random.key(4), (STEPS,)) * 2,
+    "of each sequence": jax.random.bernoulli(jax.random.key(5), 0.7, (STEPS, 3)) / 0.7,
+}
+
+
+@pytest.mark.parametrize("kind", ["real", "complex"])
+@pytest.mark.parametrize("gates", GATES.values(), ids=GATES)
+def test_it_is_the_loop_with_the_same_gates(kind, gates):
+    arguments = problem(kind)
+
+    def ours(*arguments):
+        return read(tb.linear_scan(*arguments, gates=gates))
+
+    def theirs(*arguments):
+        return read(by_loop(*arguments, gates))
+
+    every = (0, 1, 2)
+    close(tb.linear_scan(*arguments, gates=gates), by_loop(*arguments, gates))
+    close(jax.grad(ours, every)(*arguments), jax.grad(theirs, every)(*arguments))
+    moved = tuple(drawn(kind, *leaf.shape, seed=6) for leaf in arguments)
+    close(jax.jvp(ours, arguments, moved), jax.jvp(theirs, arguments, moved))
+
+    def twice(function):
+        return jax.jvp(jax.grad(function, every), arguments, moved)[1]
+
+    close(twice(ours), twice(theirs))
+    seeds = jnp.arange(3)
+    close(*(jax.vmap(lambda i, f=f: jax.grad(f)(*(i * leaf for leaf in arguments)))(seeds) for f in (ours, theirs)))
+
+
+@pytest.mark.parametrize(
+    "truncation", [tb.Segment(4), tb.Segment(4, offset="random"), tb.Randomized(0.8), tb.ARTBP(4), tb.Full()], ids=str
+)
+def test_a_truncation_draws_the_gates_that_it_draws_for_a_loop(truncation):
+    factors, added, init = problem("real")
+
+    def step(h, x):
+        h = x[0] * h + x[1]
+        return h, h
+
+    def gradients(scan):
+        return jax.grad(lambda *arguments: read(scan(*arguments)), (0, 1))(factors, added)
+
+    for axis in (None, 0):
+        how = {"truncation": truncation, "key": jax.random.key(7), "batch_axis": axis}
+        close(
+            gradients(lambda a, b, how=how: tb.linear_scan(a, b, init, **how)),
+            gradients(lambda a, b, how=how: tb.scan(step, init, (a, b), **how)[1]),
+        )
+    turned = gradients(
+        lambda a, b: tb.linear_scan(*(leaf.mT for leaf in (a, b)), init.T, **(how | {"batch_axis": 1})).mT
+    )
+    close(turned, gradients(lambda a, b: tb.linear_scan(a, b, init, **how)))
+
+
+@pytest.mark.parametrize("cell", ["lru", "mingru"])
+@pytest.mark.parametrize("est", [tb.Full(), tb.Segment(4), tb.Randomized(0.8), tb.ARTBP(3)], ids=lambda est: est.name)
+def test_networks_are_the_same_all_steps_at_once(cell, est):
+    """The estimate, and the state that the next chunk starts from; a user's network is one of the two cells."""
+    model = tb.rnn(cell, 3, 4, 5)
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = model.init(keys[0])
+    batch = tb.Batch(jax.random.normal(keys[1], (STEPS, 2, 3)), jax.random.randint(keys[2], (STEPS, 2), 0, 5))
+    at_once = replace(est, parallel=True)
+    assert tb.make_estimator(str(at_once)) == at_once
+    carry = est.init(model, params, batch, keys[3])
+    for _ in range(2):
+        one, after = est(model, params, carry, batch, keys[3])
+        other, after_too = at_once(model, params, carry, batch, keys[3])
+        close(one, other)
+        close(after, after_too)
+        carry = after
+
+
+def test_it_takes_fewer_turns_than_steps():
+    model = tb.rnn("mingru", 3, 4, 5)
+    params = model.init(jax.random.key(0))
+    batch = tb.Batch(np.ones((64, 2, 3)), np.ones((64, 2), int))
+    loop, tree = (tb.cost(est, model, params, batch) for est in (tb.Full(), tb.Full(parallel=True)))
+    assert loop.depth >= 128 and tree.depth < 8 and tree.flops < 10 * loop.flops
+
+
+def test_mistakes_are_named():
+    factors, added, init = problem("real")
+    with pytest.raises(tb.UserError, match=r"factors: shape \[13, 3, 4\] is needed"):
+        tb.linear_scan(factors[:5], added)
+    with pytest.raises(tb.UserError, match=r"init: shape \[3, 4\]"):
+        tb.linear_scan(factors, added, init[0])
+    with pytest.raises(tb.UserError, match="floats or complex numbers"):
+        tb.linear_scan(jnp.ones(3, int), jnp.ones(3, int))
+    with pytest.raises(tb.UserError, match="one of the two"):
+        tb.linear_scan(factors, added, truncation=tb.Full(), gates=jnp.ones(STEPS))
+    with pytest.raises(tb.UserError, match="gates are needed, and window"):
+        tb.linear_scan(factors, added, truncation=tb.Window(4))
+    with pytest.raises(tb.UserError, match="nobody knows of a loop"):
+        tb.scan(lambda h, x: (h, h), init, added, truncation=tb.Full(parallel=True))
+    with pytest.raises(tb.UserError, match="leave parallel out"):
+        tb.Segment(4, in_order=True, parallel=True)
+    model = tb.rnn("tanh", 3, 4, 5)
+    batch = tb.Batch(np.ones((4, 2, 3)), np.ones((4, 2), int))
+    with pytest.raises(tb.UserError, match="parallel: a recurrence that is linear"):
+        tb.gradient(tb.Full(parallel=True), model, model.init(jax.random.key(0)), batch)
+    with pytest.raises(tb.UserError, match="leave states out"):
+        linear = tb.rnn("mingru", 3, 4, 5)
+        tb.gradient(tb.Full(parallel=True, states=2), linear, linear.init(jax.random.key(0)), batch)
+    assert tb.linear_scan(factors[:0], added[:0]).shape == (0, 3, 4)
