@@ -19,7 +19,7 @@ experiment = Experiment(
     version=2,
     axes={
         "smoke": AXES | {"unroll": [1, 4, 16, 64], "steps": 64, "samples": 2**12, "seeds": 3},
-        "default": AXES | {"unroll": [1, 2, 4, 8, 16, 32, 64, 128], "steps": 128, "samples": 2**10, "seeds": 40},
+        "default": AXES | {"unroll": [1, 2, 4, 8, 16, 32, 64, 128], "steps": 128, "samples": 2**10, "seeds": 48},
         "paper": AXES | {"unroll": [1, 2, 5, 10, 20, 50, 100, 200, 500], "steps": 1000, "samples": 2**18, "seeds": 20},
     },
     measure=measure,
