@@ -160,6 +160,15 @@ class Stopping(Accompanied):
 
 
 @dataclass(frozen=True)
+class Repeating(Around):
+    """A model whose step is a block of steps: x has leaves `[B, steps, ...]`."""
+
+    def step(self, params: Params, state: PyTree, x: PyTree):
+        in_time = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), x)
+        return lax.scan(lambda h, x: (self.model.step(params, h, x), None), state, in_time)[0]
+
+
+@dataclass(frozen=True)
 class Nudged(Accompanied):
     """A model whose inputs move the state before a step: (x, what is added to the state's floats). The derivative by
     it is the credit that the step passes back, before any gate."""

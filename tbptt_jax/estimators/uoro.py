@@ -6,10 +6,15 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, PyTree
 
-from tbptt_jax.estimators.influence import InfluenceEstimator
+from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.base import Estimate
+from tbptt_jax.estimators.influence import Carry, InfluenceEstimator
 from tbptt_jax.gradients.influence.dynamics import Dynamics
+from tbptt_jax.leaves import floats, with_floats
+from tbptt_jax.models import Batch, Model, Params, Repeating, chunk_loss, sequence_shape
 from tbptt_jax.pytree import Real
 
 
@@ -18,17 +23,67 @@ class UORO(InfluenceEstimator):
     """Carry M ≈ s̃ θ̃ᵀ, unbiased by random signs: s̃ ← ρ0 J s̃ + ρ1 ν, θ̃ ← θ̃/ρ0 + νᵀF/ρ1, ν of ±1.
 
     ρ0 = √(‖θ̃‖/‖J s̃‖) and ρ1 = √(‖νᵀF‖/‖ν‖) balance the two factors; `epsilon` is added to each norm. One jvp and one
-    vjp a step, H + P numbers a sequence; with `rank` r it is the mean of r such products, drawn apart.
+    vjp a step, H + P numbers a sequence; with `rank` r it is the mean of r such products, drawn apart. With a `memory`
+    of several steps credit is backpropagated within blocks of so many, without noise, and carried so from block to
+    block alone; a chunk is a whole number of blocks.
     """
 
     epsilon: Real = 1e-7
     rank: int = field(default=1, metadata={"static": True})
+    memory: int = field(default=1, metadata={"static": True})
     unbiased: ClassVar[str] = "stream"
     reference: ClassVar[str] = "Tallec & Ollivier 2018, Unbiased online recurrent optimization"
 
     def __post_init__(self):
         self.require("epsilon", "a number above 0", lambda epsilon: epsilon > 0)
         self.require_whole("rank", 1)
+        self.require_whole("memory", 1)
+
+    def states_alive(self, length: int):
+        return self.memory
+
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        if self.memory == 1:
+            return super().__call__(model, params, carry, batch, key)
+        length, batch_size = sequence_shape(batch)
+        if length % self.memory:
+            raise UserError(f"{self.name}: a chunk of whole blocks is needed, got {length} steps, memory={self.memory}")
+        count = length // self.memory
+        weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights
+        total = jnp.sum(weights)
+        blocks = jax.tree.map(
+            lambda leaf: leaf.reshape(count, self.memory, *leaf.shape[1:]), batch._replace(weights=weights)
+        )
+
+        def as_one_step(block: Batch) -> PyTree:
+            return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), block.inputs)
+
+        first = as_one_step(jax.tree.map(lambda leaf: leaf[0], blocks))
+        dynamics = self.dynamics(Repeating(model), params, carry.state, first)
+
+        def turn(carried: tuple, now: tuple) -> tuple[tuple, None]:
+            (start, influence), loss, grads, flat_grads = carried
+            block, noise = now
+
+            def own_loss(params: Params, moving: list) -> tuple[Array, PyTree]:
+                mean, after = chunk_loss(model, params, with_floats(start, moving), block)
+                return mean * (jnp.sum(block.weights) / jnp.where(total == 0, 1, total)).astype(mean.dtype), after
+
+            of_both = jax.value_and_grad(own_loss, argnums=(0, 1), has_aux=True)
+            (loss_now, after), (grads_now, e) = of_both(params, floats(start))
+            through = jax.vmap(lambda influence, e: self.credit(dynamics, influence, dynamics.flat(e)))(influence, e)
+
+            def advance(state: PyTree, x: PyTree, influence: PyTree, noise: Array) -> PyTree:
+                return self.advance(dynamics, dynamics.at(state, x), influence, noise)
+
+            influence = jax.vmap(advance)(start, as_one_step(block), influence, noise)
+            sums = loss + loss_now, jax.tree.map(jnp.add, grads, grads_now), flat_grads + jnp.sum(through, 0)
+            return (Carry(after, influence), *sums), None
+
+        noise = self.noise(key, (count, batch_size), dynamics)
+        nothing = jnp.zeros((), dynamics.params.dtype), jax.tree.map(jnp.zeros_like, params), 0 * dynamics.params
+        (carry, loss, grads, flat), _ = lax.scan(turn, (carry, *nothing), (blocks, noise))
+        return Estimate(loss, jax.tree.map(jnp.add, grads, dynamics.gradient(flat))), carry
 
     def start(self, dynamics: Dynamics):
         dtype = dynamics.params.dtype

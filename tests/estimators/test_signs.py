@@ -29,7 +29,8 @@ def over_all_signs(est, name, length, chunks=1):
     model, params, batch = problem(name)
     batch = jax.tree.map(lambda leaf: leaf[:length, :1], batch._replace(weights=batch.weights + 0.1))
     dynamics = est.dynamics(model, params, model.initial_state(params, 1), batch.inputs[0])
-    shape = jax.eval_shape(lambda: est.noise(jax.random.key(0), (length, 1), dynamics)).shape
+    draws = length // getattr(est, "memory", 1)  # one for each block of steps
+    shape = jax.eval_shape(lambda: est.noise(jax.random.key(0), (draws, 1), dynamics)).shape
     signs = jnp.asarray(list(product((-1.0, 1.0), repeat=int(np.prod(shape))))).reshape(-1, *shape)
     given = with_given_noise(est)
 
@@ -40,7 +41,8 @@ def over_all_signs(est, name, length, chunks=1):
             for i in range(chunks):
                 part = slice(i * length // chunks, (i + 1) * length // chunks)
                 chunk = jax.tree.map(lambda leaf, part=part: leaf[part], batch)
-                estimate, carry = given(model, params, carry, chunk, signs[part])
+                own = signs[i * draws // chunks : (i + 1) * draws // chunks]
+                estimate, carry = given(model, params, carry, chunk, own)
                 parts.append(scaled(jnp.sum(chunk.weights) / jnp.sum(batch.weights), estimate.grads))
             return ravel_pytree(total(parts))[0]
 
@@ -58,6 +60,10 @@ UNBIASED = [
     (tb.KFRTRL(), "tanh", 6, 2),
     (tb.KFRTRL(), "lstm", 5, 1),
     (tb.UORO(rank=2), "tanh", 2, 1),
+    (tb.UORO(memory=2), "tanh", 6, 1),
+    (tb.UORO(memory=2), "tanh", 4, 2),
+    (tb.UORO(memory=2), "lstm", 4, 2),
+    (tb.NoBackTrack(memory=3), "tanh", 6, 1),
     (tb.NoBackTrack(), "tanh", 4, 2),
     (tb.RKFRTRL(), "tanh", 4, 2),
     (tb.RKFRTRL(), "lstm", 1, 1),
@@ -117,3 +123,16 @@ def test_the_cut_keeps_what_fits():
     for signs in product([-1.0, 1.0], repeat=2):
         a, b = fewer(left, right, jnp.asarray(signs))
         assert np.max(np.abs(a.T @ b - left.T @ right)) < 1e-12
+
+
+def test_memory_takes_noise_away_and_all_of_it_within_a_block():
+    """Exactly: over all signs of the same steps."""
+
+    def spread(est):
+        found, exact = over_all_signs(est, "tanh", 4, 1)
+        return float(np.sum((found - exact) ** 2, axis=1).mean())
+
+    step_by_step, pairs, whole = (spread(tb.UORO(memory=memory)) for memory in (1, 2, 4))
+    assert whole < 1e-20 < pairs < step_by_step
+    with pytest.raises(tb.UserError, match="whole blocks is needed, got 4 steps, memory=3"):
+        spread(tb.UORO(memory=3))
