@@ -77,6 +77,8 @@ def arguments(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
+    if is_traced(value):
+        return "..."  # a number that is known when the program runs
     return str(value) if isinstance(value, Named) else repr(plain(value))
 
 
