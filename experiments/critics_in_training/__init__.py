@@ -37,7 +37,7 @@ experiment = Experiment(
             "hidden": 32,
             "updates": 2000,
             "seeds": 20,
-            "seed": 0,
+            "seed": 1,  # others than those after which the rules were written
         },
         "paper": ways(8, "linear()", "features(count=512)", "mlp(width=128)", synthetic=True)
         | {

@@ -1,4 +1,4 @@
-"""The reported loss against updates at the best rate: a panel a task, a line for each way."""
+"""The reported loss against updates at the best rate, the median network: a panel a task, a line for each way."""
 
 from typing import Any
 
@@ -25,10 +25,10 @@ def losses(table: pl.DataFrame) -> Any:
             look = style_of(way.removesuffix(" with a critic")) | {"marker": ""}
             if way.endswith("critic"):
                 look |= {"linestyle": (0, (4, 1.5))}
-            axes.plot(updates[0], values.mean(0), label=way, **look)
+            axes.plot(updates[0], np.median(values, 0), label=way, **look)
         axes.set_title(task, fontsize=9)
         axes.set_xlabel("updates")
-    row[0].set_ylabel("loss on the report set\n(nats a step)", fontsize=8)
+    row[0].set_ylabel("loss on the report set\n(nats a step, median)", fontsize=8)
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     handles, labels = row[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
@@ -48,7 +48,7 @@ def message(table: pl.DataFrame) -> str:
         for way in ("randomized", "randomized with a critic"):
             rows = table.filter((pl.col("task") == task) & (pl.col("way") == way))
             if not rows.is_empty():
-                pair.append(at_best_rate(rows)["report"].mean())
+                pair.append(at_best_rate(rows)["report"].median())
         if len(pair) == 2:
             words.append(f"{task} {pair[0]:.3g} → {pair[1]:.3g}")
-    return "Loss of randomized truncation without → with a critic:\n" + ", ".join(words)
+    return "Loss of randomized truncation without → with a critic (median networks):\n" + ", ".join(words)
