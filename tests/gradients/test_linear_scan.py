@@ -1,6 +1,6 @@
 """`linear_scan` is the loop of its recurrence, value by value and derivative by derivative; so are networks by it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.gradients.cuts.definition import scan_by_definition
+from tbptt_jax.models import Recurrence
 
 STEPS, WIDTH = 13, 4
 
@@ -99,10 +100,34 @@ def test_a_truncation_draws_the_gates_that_it_draws_for_a_loop(truncation):
     close(turned, gradients(lambda a, b: tb.linear_scan(a, b, init, **how)))
 
 
-@pytest.mark.parametrize("cell", ["lru", "mingru"])
+@dataclass(frozen=True)
+class Leaky(tb.Cell):
+    """A user's own cell that is linear in its state."""
+
+    inputs: int
+    hidden: int
+
+    def init(self, key):
+        return {"kept": jnp.linspace(0.5, 0.9, self.hidden), "W": jax.random.normal(key, (self.hidden, self.inputs))}
+
+    def initial_state(self, params, batch_size):
+        return jnp.zeros((batch_size, self.hidden))
+
+    def step(self, params, state, x):
+        return params["kept"] * state + x @ params["W"].T
+
+    def recurrence(self, params, start, inputs):
+        factors = jnp.broadcast_to(params["kept"], (len(inputs), 1, self.hidden))
+        return Recurrence(factors, inputs @ params["W"].T, start, lambda h: h)
+
+    def output(self, state):
+        return state
+
+
+@pytest.mark.parametrize("cell", ["lru", "mingru", Leaky])
 @pytest.mark.parametrize("est", [tb.Full(), tb.Segment(4), tb.Randomized(0.8), tb.ARTBP(3)], ids=lambda est: est.name)
 def test_networks_are_the_same_all_steps_at_once(cell, est):
-    """The estimate, and the state that the next chunk starts from; a user's network is one of the two cells."""
+    """The estimate, and the state that the next chunk starts from."""
     model = tb.rnn(cell, 3, 4, 5)
     keys = jax.random.split(jax.random.key(0), 4)
     params = model.init(keys[0])
