@@ -50,5 +50,5 @@ def message(table: pl.DataFrame) -> str:
             if not rows.is_empty():
                 pair.append(at_best_rate(rows)["report"].median())
         if len(pair) == 2:
-            words.append(f"{task} {pair[0]:.3g} → {pair[1]:.3g}")
+            words.append(f"{task} {pair[0]:.4f} → {pair[1]:.4f}")
     return "Loss of randomized truncation without → with a critic (median networks):\n" + ", ".join(words)
