@@ -72,6 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--until-decided", action="store_true", help="add seeds where claims are open")
     run.add_argument("--cap", type=int, default=40, metavar="N", help="but no more seeds than these (default: 40)")
     run.add_argument("--about", default="", metavar="WORDS", help="and only for claims that have these words")
+    run.add_argument("--keep", action="store_true", help="count what is committed although code has changed since")
     run.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
     run.add_argument("--debug", action="store_true", help="measure in this very process, and let exceptions through")
     for name, function, summary in (
@@ -201,7 +202,9 @@ def run_experiment(given: argparse.Namespace) -> int:
     how = Running(
         given.jobs or 1,
         *(given.scheduler, given.slurm, given.devices, given.timeout, memory),
-        *(given.fail_fast, given.debug, given.cap if given.until_decided else None, given.about, given.words),
+        *(given.fail_fast, given.debug, given.cap if given.until_decided else None, given.about),
+        keep=given.keep,
+        words=given.words,
     )
     return run_command(given.name, given.results, choices_of(given), how)
 

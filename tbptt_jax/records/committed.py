@@ -64,6 +64,29 @@ def as_array(value: Any) -> Any:
     return np.asarray(value) if isinstance(value, list) else value
 
 
+def as_committed(planned: Plan, folder: Path) -> Plan:
+    """The same plan, whose cells that a committed table holds count as they were measured, although code has changed
+    since: where data, precision and devices are the same."""
+    origins = dict(planned.origins)
+    made: dict[tuple[str, str], str] = {}
+    for path in sorted(folder.glob(f"**/{TABLE}")):
+        words = about(path) or {"records": [], "notes": {}}
+        for identity, origin, status, *_ in words["records"]:
+            then = words["notes"].get(origin)
+            if status == "done" and then is not None:
+                made[identity, all_but_code(then)] = origin
+                origins[origin] = then
+    cells = [
+        cell._replace(origin=made.get((cell.identity, all_but_code(origins[cell.origin])), cell.origin))
+        for cell in planned.cells
+    ]
+    return planned._replace(cells=cells, origins={name: origins[name] for name in {cell.origin for cell in cells}})
+
+
+def all_but_code(origin: dict[str, Any]) -> str:
+    return json.dumps(origin | {"code": None}, sort_keys=True)
+
+
 def adopt(store: Store, planned: Plan, folder: Path) -> int:
     """Take over from the committed tables below a folder what the store lacks and what fits; how many cells."""
     lacking = {cell.key for cell in planned.cells if cell.key not in store.places}

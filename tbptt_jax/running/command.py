@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tbptt_jax.records.cell import label, that_count, varying
-from tbptt_jax.records.committed import noted_cap
+from tbptt_jax.records.committed import as_committed, noted_cap
 from tbptt_jax.records.record import STATUSES, canonical, digest
 from tbptt_jax.records.store import Store, older_records
 from tbptt_jax.running.loop import Hands, log_of, run
@@ -31,6 +31,8 @@ class Running:
     """Add seeds until claims are decided, but no more than so many."""
     about: str = ""
     """Only for claims whose sentence holds these words."""
+    keep: bool = False
+    """Count what committed tables hold, although code has changed since."""
     words: Sequence[str] = field(default=())
     """The words of the command line, for the provenance."""
 
@@ -63,6 +65,8 @@ def one_round(
         if how.cap is None and (cap := noted_cap(folder, planned.asked)) is not None:
             asked = {**asked, "cap": cap}  # seeds that were added to this grid are kept
             planned = hands.plan(asked)
+        if how.keep:
+            planned = as_committed(planned, folder)
         store = Store(folder)
         store.require_writable()
         store.refresh()

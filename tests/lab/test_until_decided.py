@@ -71,6 +71,28 @@ def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
     assert claims[0]["written"] == "after some of its data" and claims[1]["written"] == "before its data"
 
 
+def test_committed_records_can_be_kept_when_code_changes(tmp_path, capfd):
+    def run(*words):
+        said = tbptt(capfd, "run", str(file), *words, results=tmp_path)[1]
+        shutil.rmtree(tmp_path / "mine" / "cells")  # as in a fresh clone
+        return said, pl.read_parquet(tmp_path / "mine" / "table.parquet")
+
+    file = tmp_path / "mine.py"
+    file.write_text(FILE)
+    _, first = run()
+    file.write_text(FILE.replace('"bad": 1.0', '"bad": 1.5'))
+    more = ["--until-decided", "--cap", "5", "--about", "good is"]
+    said, kept = run(*more, "--keep")
+    assert "taken over from the committed table: 9 cells" in said and "stale" not in said
+    assert kept.join(first, on=first.columns, how="semi").height == 9
+    of_new_code = kept.filter((pl.col("kind") == "bad") & (pl.col("seed") > 2)).sort("seed")
+    assert of_new_code["loss"].to_list() == pytest.approx([1.2])
+    said, new = run(*more)  # without it, what other code has measured is measured again
+    assert new.filter(pl.col("kind") == "bad").sort("seed")["loss"].to_list() == pytest.approx(
+        [1.2, 1.5, 1.8, 1.2]
+    )
+
+
 def test_added_seeds_follow_those_of_the_grid(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(FILE)
