@@ -9,7 +9,7 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.adaptive import Adaptive, Norms
 from tbptt_jax.estimators.base import Estimate, Pace
-from tbptt_jax.estimators.rolling import History, Rolling, continued, looking_back
+from tbptt_jax.estimators.history import History, continued, looking_back, no_history
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
 
@@ -44,7 +44,7 @@ class AdaptiveRolling(Adaptive):
         return self.longest + length
 
     def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
-        history = Rolling(self.longest + self.every, self.every).init(model, params, batch, key)
+        history = no_history(self.longest, model, params, batch)
         return Rolled(history, super().init(model, params, batch, key)._replace(state=()))
 
     def restart(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):

@@ -28,7 +28,6 @@ class ARTBP(GatedEstimator):
     alpha: Real = 4.0
     shared: bool = False
     unbiased: ClassVar[str] = "chunk"
-    updates_at_cuts: ClassVar[bool] = True
     reference: ClassVar[str] = "Tallec & Ollivier 2017, Unbiasing truncated backpropagation through time"
 
     def __post_init__(self):
@@ -40,11 +39,19 @@ class ARTBP(GatedEstimator):
         return cls(tau)
 
     @property
+    def updates_at_cuts(self) -> bool:  # type: ignore[override]
+        """In a stream; with a reach, cuts lie in chunks of one length, and losses look across."""
+        return not self.reach
+
+    @property
     def nominal_length(self):
         return self.length
 
     def pace(self, chunk: int):
-        """One update a random segment, of 4 times the mean length at most, beyond which credit is lost."""
+        """One update a random segment, of 4 times the mean length at most, beyond which credit is lost; with a reach,
+        as others are."""
+        if self.reach:
+            return super().pace(chunk)
         longest = min(chunk, math.ceil(4 * self.length))
         return Pace(longest, float(self.law(longest).mean_length()))
 

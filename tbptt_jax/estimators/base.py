@@ -7,17 +7,20 @@ constants of the program.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.critics.base import Critic, Frozen
 from tbptt_jax.critics.by_name import make_critic
 from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.history import History, continued, looking_back, no_history
 from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.predicted import Estimate, Fitted, flat, with_critic
 from tbptt_jax.gradients.cuts.engine import cut_scan
@@ -29,6 +32,7 @@ from tbptt_jax.models import (
     Model,
     Params,
     State,
+    Stopping,
     chunk_loss,
     chunk_loss_step_by_step,
     loss_of_states,
@@ -175,7 +179,9 @@ class GatedEstimator(Truncation):
     are needed: the same estimate for more forward passes (Griewank 1992). With a `critic`, such as `linear()`, credit
     is predicted where it is cut: δ_t = e_t + s_t + gate_{t+1} (J_{t+1}ᵀ δ_{t+1} − s_t). With `parallel`, all steps of a
     recurrence that is linear in its state (lru, mingru) are made at once, and so is their credit: the same estimate in
-    log₂ T turns instead of T, for log₂ T times the work; on devices that have room.
+    log₂ T turns instead of T, for log₂ T times the work; on devices that have room. With a `reach`, credit crosses the
+    chunks of a stream: so many steps before a chunk run again under the parameters of now, and losses see them through
+    the same gates. An unbiased estimate then is one of all lags up to `reach`, wherever a chunk begins.
 
     A subclass with `sees_inputs = True` has gates that depend on what is read: `gates` takes `inputs` then, leaves
     `[T, B, ...]`; with `sees_states = True`, on the state that each step starts from: it takes `states`.
@@ -184,6 +190,7 @@ class GatedEstimator(Truncation):
     states: int | str | None = field(default=None, metadata={"static": True})
     critic: Critic | None = None
     parallel: bool = False  # type: ignore[misc]
+    reach: int = field(default=0, metadata={"static": True})
     learns: ClassVar[bool] = HasCritic()  # type: ignore[assignment]
     inside: ClassVar[dict] = {"critic": make_critic}
 
@@ -209,7 +216,16 @@ class GatedEstimator(Truncation):
         gates = self.checked_gates(key, length, batch_size or 1, **seen)
         return Gates(gates if batch_size else gates[:, 0], states=kept(self.states, length))
 
+    def cut_seeing(
+        self, inputs: PyTree, states: Callable[[], PyTree], key: Array | None, length: int, batch_size: int | None
+    ):
+        if self.reach:
+            raise UserError(f"{self.name}: a scan has no chunks before it to reach into; leave reach={self.reach} out")
+        return super().cut_seeing(inputs, states, key, length, batch_size)
+
     def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
+        if self.reach:
+            return self.reaching(model, params, batch)
         state = super().init(model, params, batch, key)
         if self.critic is None:
             return state
@@ -217,10 +233,38 @@ class GatedEstimator(Truncation):
         return Fitted(state, self.critic.init(example.shape[2], example.dtype))
 
     def restart(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        if self.reach:
+            return self.reaching(model, params, batch)
         state = super().init(model, params, batch, key)
         return state if self.critic is None else carry._replace(state=state)
 
+    def reaching(self, model: Model, params: Params, batch: Batch) -> History:
+        """What is carried into a stream by one that reaches back."""
+        if not isinstance(self.reach, int) or self.reach < 0:
+            raise UserError(f"{self.name}: reach must be a whole number of at least 0, got {self.reach!r}")
+        for name, left_out in (("states", None), ("critic", None), ("parallel", False)):
+            if getattr(self, name) != left_out:
+                raise UserError(
+                    f"{self.name}: reach={self.reach} keeps all states and learns nothing; leave {name} out"
+                )
+        return no_history(self.reach, model, params, batch)
+
+    def across(self, model: Model, params: Params, history: PyTree, batch: Batch, key: Array | None):
+        """The estimate of a chunk whose losses see the steps before it. Gates are drawn from the first step that there
+        was, so that on a new stream they are what `law` says."""
+        length, batch_size = sequence_shape(batch)
+        inputs, there = continued(history, batch)
+        states = partial(states_before, Stopping(model), params, history.state, (inputs, there))
+        seen = self.seen(model.own_inputs(inputs), states, batch_size)
+        gates = self.checked_gates(key, self.reach + length, batch_size, **seen)
+        if not seen:
+            steps = jnp.cumsum(there, axis=0) - 1
+            gates = jnp.take_along_axis(gates, jnp.maximum(steps, 0), axis=0)
+        return looking_back(Gates(gates), model, params, history, batch)
+
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        if self.reach:
+            return self.across(model, params, carry, batch, key)
         if self.parallel:
             return self.all_at_once(model, params, carry, batch, key)
         if self.critic is None:
@@ -259,7 +303,7 @@ class GatedEstimator(Truncation):
         return replace(self, critic=Frozen(critic=self.critic, learned=carry.critic, beyond=self.critic.beyond))
 
     def states_alive(self, length: int):
-        return kept(self.states, length) or length
+        return self.reach + (kept(self.states, length) or length)
 
 
 class WindowedEstimator(Truncation):

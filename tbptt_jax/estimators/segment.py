@@ -43,6 +43,8 @@ class Segment(GatedEstimator):
             raise UserError('segment: in_order needs a fixed offset, got offset="random"')
         if self.in_order and self.states is not None:
             raise UserError(f"segment: in_order keeps tau states; leave states out, got states={self.states!r}")
+        if self.in_order and self.reach:
+            raise UserError("segment: in_order takes up each segment where the last one ended; leave reach out")
         if self.in_order and self.parallel:
             raise UserError("segment: in_order makes one segment after the other; leave parallel out")
         if self.in_order and not isinstance(self.tau, int):

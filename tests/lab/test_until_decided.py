@@ -88,9 +88,7 @@ def test_committed_records_can_be_kept_when_code_changes(tmp_path, capfd):
     of_new_code = kept.filter((pl.col("kind") == "bad") & (pl.col("seed") > 2)).sort("seed")
     assert of_new_code["loss"].to_list() == pytest.approx([1.2])
     said, new = run(*more)  # without it, what other code has measured is measured again
-    assert new.filter(pl.col("kind") == "bad").sort("seed")["loss"].to_list() == pytest.approx(
-        [1.2, 1.5, 1.8, 1.2]
-    )
+    assert new.filter(pl.col("kind") == "bad").sort("seed")["loss"].to_list() == pytest.approx([1.2, 1.5, 1.8, 1.2])
 
 
 def test_added_seeds_follow_those_of_the_grid(tmp_path):
