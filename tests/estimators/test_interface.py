@@ -105,11 +105,11 @@ def test_every_estimator_keeps_the_contract(est, monkeypatch):
         ("segment(tau=4, offset=-1)", "offset must be a whole number of at least 0"),
         (
             "segment()",
-            r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None, parallel=False\)",
+            r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None, parallel=False, reach=0\)",
         ),
         (
             "segment(tua=4)",
-            r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None, parallel=False\)",
+            r"does not fit segment\(tau, offset=0, in_order=False, states=None, critic=None, parallel=False, reach=0\)",
         ),
         ("window(tau=0)", "window: tau must be"),
         ("buffered(k1=2, k2=4)", "k1 must be at least k2 = 4, got 2"),
