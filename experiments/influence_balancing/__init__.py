@@ -31,7 +31,7 @@ experiment = Experiment(
     axes={
         "smoke": AXES
         | {"tau": [10, 40, 41, 100, 109, 110, 200], "length": [LONG, 10], "updates": 2000, "samples": 64, "seeds": 2},
-        "default": AXES | {"tau": TAUS, "updates": 3000, "samples": 1024, "seeds": 10},
+        "default": AXES | {"tau": TAUS, "updates": 3000, "samples": 1024, "seeds": 20},
         "paper": AXES | {"tau": list(range(1, 301)), "updates": 30_000, "samples": 4096, "seeds": 20},
     },
     measure=measure,

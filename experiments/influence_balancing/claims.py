@@ -10,7 +10,7 @@ VICOL = "Vicol, Metz & Sohl-Dickstein 2021, Persistent evolution strategies"
 SERIES, TAU, LENGTH = pl.col("series"), pl.col("tau"), pl.col("length")
 FIRST = {"window": 41, "segment": 110}
 """The first lengths that see enough."""
-CARRYING = ["rtrl", "uoro", "pes", "nres"]
+CARRYING = ["rtrl", "pes", "nres"]
 OF_A_CHUNK = ["full", "randomized", "artbp", "optimal", "telescope", "forward_gradient"]
 """Estimators that are unbiased within their chunk."""
 
@@ -64,9 +64,13 @@ CLAIMS = (
         *(VICOL, "unbiased estimators of a chunk", of(OF_A_CHUNK, 100, 10), "above", ("series", "length")),
     ),
     ends(
-        "Those that carry an influence or perturbed states on arrive, with an update every 100 steps, every 10, and "
+        "Those that carry the influence or perturbed states on arrive, with an update every 100 steps, every 10, and "
         "every step.",
         *(VICOL, "estimators that carry on", of(CARRYING, 100, 10, 1), "below", ("method", "length")),
+    ),
+    *(
+        ends(f"UORO arrives, with an update {often}.", TALLEC, "uoro", of(["uoro"], *lengths), "below", ("length",))
+        for often, lengths in (("every 100 or 10 steps", (100, 10)), ("every step", (1,)))
     ),
     ends(
         "RFLO, whose influence leaves out all but a unit's own, ends elsewhere.",
