@@ -100,7 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
     check = command("check", check_value, "contract and unbiasedness tests on an estimator, or those on a task")
     check.add_argument("value", help='such as "randomized(keep=0.9)" or "my_file.py:Mine(keep=0.9)"')
     bench = command("bench", run_benchmark, "speed against a peer, measured side by side")
-    bench.add_argument("name", choices=["analysis", "compiling", "memory", "parallel", "speed", "training"])
+    bench.add_argument("name", choices=["analysis", "compiling", "growth", "memory", "parallel", "speed", "training"])
     bench.add_argument("--rounds", type=int, default=9, metavar="N", help="default: 9")
     command("info", show_info, "versions, devices, where results and data live")
     completion = command("completion", print_completion, "a script by which a shell completes these words")
@@ -282,7 +282,7 @@ def run_benchmark(given: argparse.Namespace) -> int:
         raise UserError(f"--rounds: a number of at least 1 is needed, got {given.rounds}")
     use_all_cores()
     benchmark = import_module(f"tbptt_jax.benchmarks.{given.name}")
-    options = {"results": given.results} if given.name in ("memory", "speed") else {}
+    options = {"results": given.results} if given.name in ("growth", "memory", "speed") else {}
     benchmark.main(given.rounds, **options)
     return 0
 

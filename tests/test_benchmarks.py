@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.benchmarks import compiling, memory, parallel, speed, training
+from tbptt_jax.benchmarks import compiling, growth, memory, parallel, speed, training
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
@@ -73,3 +73,18 @@ def test_both_ways_of_a_linear_recurrence_are_timed_and_are_the_same(capsys, mon
     assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["20", "2", "3"]
     one, other = (jax.tree.leaves(program()) for program in parallel.gradients(20, 2, 3).values())
     assert all(np.max(np.abs(a - b)) < 1e-12 for a, b in zip(one, other, strict=True))
+
+
+def test_exponents_are_those_of_what_grows(capsys, monkeypatch, tmp_path):
+    """Of the memory, which the compiler knows; times of so small programs say nothing."""
+    monkeypatch.setattr(growth, "SIZES", {"T": 16, "tau": 4, "B": 2, "H": 8, "samples": 1})
+    monkeypatch.setattr(growth, "FROM", growth.SIZES | {"samples": 4})
+    chosen = {name: growth.ESTIMATORS[name] for name in ("window(tau={tau})", "uoro()")}
+    growth.main(rounds=1, results=tmp_path, estimators=chosen)
+    assert "window(tau=4)" in capsys.readouterr().out
+    table = pl.read_parquet(next(tmp_path.glob("growth/*/table.parquet")))
+    assert table["estimator"].n_unique() == 2 and next(tmp_path.glob("growth/*/exponents.svg")).is_file()
+    found = {(one, size): e for one, size, of, e, _ in table.rows() if of == "memory"}
+    assert 0.8 < found["window(tau=4)", "T"] < 1.2 and 0.8 < found["uoro()", "samples"] < 1.2
+    assert ("uoro()", "tau") not in found and ("window(tau=4)", "samples") not in found
+    assert growth.exponent([3.0, 12.0, 48.0]) == pytest.approx(2)

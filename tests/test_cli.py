@@ -35,10 +35,10 @@ def test_list_shows_every_estimator_as_it_is_written():
     done = tbptt("list")
     assert done.returncode == 0, done.stderr
     for form in (
-        "full(states=None, critic=None, parallel=False)",
-        "segment(tau, offset=0, in_order=False, states=None, critic=None, parallel=False)",
-        "randomized(keep, shared=False, states=None, critic=None, parallel=False)",
-        "artbp(length, alpha=4.0, shared=False, states=None, critic=None, parallel=False)",
+        "full(states=None, critic=None, parallel=False, reach=0)",
+        "segment(tau, offset=0, in_order=False, states=None, critic=None, parallel=False, reach=0)",
+        "randomized(keep, shared=False, states=None, critic=None, parallel=False, reach=0)",
+        "artbp(length, alpha=4.0, shared=False, states=None, critic=None, parallel=False, reach=0)",
         "kf_rtrl(epsilon=1e-07)",
         "recall(distance=10, symbols=4, batch_size=32)",
     ):

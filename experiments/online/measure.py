@@ -1,7 +1,7 @@
 """What one cell measures."""
 
 from dataclasses import replace
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import jax
@@ -46,7 +46,8 @@ def measure(config: Config, key: Array):
     rows = chosen_and_reported(history, RATES)
     cosines = [mean_cosines(est, model, params_of(history.params, i), task, key) for i in range(len(RATES))]
     for row in rows:
-        row |= {"cosine": float(cosines[RATES.index(row["learning_rate"])][row["run"]])}
+        found = float(cosines[RATES.index(row["learning_rate"])][row["run"]])
+        row |= {"cosine": found if isfinite(found) else None}  # an estimate that overflows points nowhere
     return [row | {"carried": carried(est, model, task)} | task.floors() for row in rows]
 
 
