@@ -33,7 +33,7 @@ def sequences(table: pl.DataFrame) -> Any:
     figure, grid = panels(len(MEANINGS), len(tasks), width=width, height=2.15, sharex=True, sharey=True)
     for axes_row, (column, words) in zip(grid, MEANINGS.items()):
         for axes, task in zip(axes_row, tasks):
-            one_panel(axes, table.filter(pl.col("task") == task), column, name_batches=axes is axes_row[0])
+            one_panel(axes, table.filter(pl.col("task") == task), column, name_batches=axes is axes_row[-1])
         axes_row[0].set_ylabel(words)
     for axes, task in zip(grid[0], tasks):
         axes.set_title(task.partition("(")[0], fontsize=9)
@@ -50,9 +50,8 @@ def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool)
         axes.axhline(batch, color="0.6", linewidth=0.7, zorder=0)
         if not name_batches:
             continue
-        place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-        behind = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6}
-        axes.annotate(words, (1, batch), fontsize=6.5, color="0.4", bbox=behind, zorder=4, **place)
+        beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "annotation_clip": False}
+        axes.annotate(words, (1.03, batch), fontsize=6.5, color="0.4", **beside)
     for (ours, theirs), part in rows.group_by("method", "against", maintain_order=True):
         value = pl.col(column)
         ends = [value.quantile(0.25).alias("low"), value.median().alias("middle"), value.quantile(0.75).alias("high")]
