@@ -22,8 +22,9 @@ os.environ |= {
     "JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS": "0",
 }
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # workers take all cores: LAPACK's own threads would wait for them
-if version("jaxlib").startswith("0.10."):  # later ones do not know this flag, which halves the time of compilation
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
+if version("jaxlib").startswith("0.10."):  # of others nobody knows whether they have these flags
+    quickly = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"  # compile in a quarter
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {quickly}"
 
 from jaxtyping import install_import_hook  # noqa: E402
 
