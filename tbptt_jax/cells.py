@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.decompositions import orthogonal
 from tbptt_jax.errors import UserError
-from tbptt_jax.models import Recurrence, not_linear
+from tbptt_jax.models import Recurrence, Solve, not_linear
 
 
 class Cell(ABC):
@@ -54,6 +54,10 @@ class Cell(ABC):
     def recurrence(self, params: Any, start: Any, inputs: Array) -> Recurrence:
         """All steps of a chunk `[T, B, D]` from a state, of a cell that is linear in its state. Others refuse."""
         raise not_linear(self)
+
+    def states_at_once(self, params: Any, start: Any, inputs: Array, solve: Solve) -> Any:
+        """All states of a chunk, where `solve` makes those of a linear recurrence."""
+        return solve(self.recurrence(params, start, inputs))
 
     @abstractmethod
     def output(self, state: Any) -> Float[Array, "*B H"]:
@@ -219,6 +223,14 @@ class Stack(Cell):
             new_state.append(step_of(layer, p, s, x, None if key is None else jax.random.fold_in(key, i)))
             x = layer.output(new_state[-1])
         return tuple(new_state)
+
+    def states_at_once(self, params: Any, start: PyTree, inputs: Array, solve: Solve):
+        """One layer after the other: each reads all outputs of the one below."""
+        states = []
+        for layer, p, s in zip(self.layers, params, start):
+            states.append(layer.states_at_once(p, s, inputs, solve))
+            inputs = layer.output(states[-1])
+        return tuple(states)
 
     def output(self, state: PyTree):
         return self.layers[-1].output(state[-1])

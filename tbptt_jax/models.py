@@ -47,6 +47,10 @@ class Recurrence(NamedTuple):
     state_of: Callable[[Array], State]
 
 
+Solve = Callable[[Recurrence], State]
+"""The states of a recurrence, all steps at once."""
+
+
 def not_linear(what: Any) -> UserError:
     return UserError(
         f"parallel: a recurrence that is linear in its state is needed, such as that of lru and mingru, got {what}"
@@ -92,6 +96,10 @@ class Model(ABC):
     def recurrence(self, params: Params, start: State, inputs: PyTree) -> Recurrence:
         """All steps of a chunk from a state, of a model that is linear in its state. Others refuse."""
         raise not_linear(self)
+
+    def states_at_once(self, params: Params, start: State, inputs: PyTree, solve: Solve) -> State:
+        """All states of a chunk, leaves `[T, B, ...]`, where `solve` makes those of a linear recurrence."""
+        return solve(self.recurrence(params, start, inputs))
 
     def own_inputs(self, inputs: PyTree) -> PyTree:
         """Of the inputs of a batch, those that a user's model reads: models around it add others."""
@@ -145,10 +153,40 @@ class Resetting(Accompanied):
 
         return self.model.step(params, jax.tree.map(start_anew, state, initial), x)
 
+    def states_at_once(self, params: Params, start: State, inputs: PyTree, solve: Solve) -> State:
+        inputs, resets = inputs
+        initial = lax.stop_gradient(self.model.initial_state(params, resets.shape[1]))
+        first: list[Array] = []  # of each recurrence that the model solves
+
+        def look(recurrence: Recurrence) -> State:
+            first.append(recurrence.start)
+            return recurrence.state_of(recurrence.added)
+
+        self.model.states_at_once(params, initial, inputs, look)
+        each = iter(first)
+
+        def solve_anew(recurrence: Recurrence) -> State:
+            factors, added, _, _ = recurrence
+            anew = resets.reshape(*resets.shape, *[1] * (added.ndim - 2)) > 0
+            begun = jnp.where(anew, factors * next(each) + added, added)
+            return solve(recurrence._replace(factors=jnp.where(anew, 0, factors), added=begun))
+
+        return self.model.states_at_once(params, start, inputs, solve_anew)
+
 
 @dataclass(frozen=True)
 class Stopping(Accompanied):
     """A model that stands still where its inputs say so: (x, whether this is a step of the sequence `[B]`)."""
+
+    def states_at_once(self, params: Params, start: State, inputs: PyTree, solve: Solve) -> State:
+        inputs, going = inputs
+
+        def solve_on(recurrence: Recurrence) -> State:
+            moves = going.reshape(*going.shape, *[1] * (recurrence.added.ndim - 2))
+            factors, added = jnp.where(moves, recurrence.factors, 1), jnp.where(moves, recurrence.added, 0)
+            return solve(recurrence._replace(factors=factors, added=added))
+
+        return self.model.states_at_once(params, start, inputs, solve_on)
 
     def step(self, params: Params, state: PyTree, x: PyTree):
         x, going = x

@@ -12,7 +12,7 @@ from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer, step_of
 from tbptt_jax.diagonal_cells import DIAGONAL_CELLS
 from tbptt_jax.errors import UserError, choose
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Model, Params, State
+from tbptt_jax.models import Model, Params, Solve, State
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class RNN(Model):
             return step_of(self.cell, params["cell"], state, x, key)
         return step_of(self.cell, params["cell"], state, self.as_floats(state, x), key)
 
-    def recurrence(self, params: Params, start: PyTree, inputs: PyTree):
-        return self.cell.recurrence(params["cell"], start, self.as_floats(start, inputs))
+    def states_at_once(self, params: Params, start: PyTree, inputs: PyTree, solve: Solve):
+        return self.cell.states_at_once(params["cell"], start, self.as_floats(start, inputs), solve)
 
     def as_floats(self, state: PyTree, x: Array) -> Array:
         """Inputs `[..., D]` that the cell reads, in the type of the state."""

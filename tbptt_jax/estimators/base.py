@@ -31,6 +31,7 @@ from tbptt_jax.models import (
     Batch,
     Model,
     Params,
+    Recurrence,
     State,
     Stopping,
     chunk_loss,
@@ -288,9 +289,12 @@ class GatedEstimator(Truncation):
         )
         gates = self.checked_gates(key, *shape, **seen)
 
+        def solve(recurrence: Recurrence) -> State:
+            factors, added, start, state_of = recurrence
+            return state_of(recur(factors, added, start, gates, 0))
+
         def loss_and_state(params: Params) -> tuple[Array, PyTree]:
-            factors, added, start, state_of = model.recurrence(params, state, batch.inputs)
-            states = state_of(recur(factors, added, start, gates, 0))
+            states = model.states_at_once(params, state, batch.inputs, solve)
             return loss_of_states(model, params, states, batch), jax.tree.map(lambda leaf: leaf[-1], states)
 
         (loss, after), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)

@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.cells import Stack
 from tbptt_jax.gradients.cuts.definition import scan_by_definition
-from tbptt_jax.models import Recurrence
+from tbptt_jax.models import Recurrence, Stopping
+from tbptt_jax.tasks import AnBn
 
 STEPS, WIDTH = 13, 4
 
@@ -124,23 +127,61 @@ class Leaky(tb.Cell):
         return state
 
 
-@pytest.mark.parametrize("cell", ["lru", "mingru", Leaky])
-@pytest.mark.parametrize("est", [tb.Full(), tb.Segment(4), tb.Randomized(0.8), tb.ARTBP(3)], ids=lambda est: est.name)
-def test_networks_are_the_same_all_steps_at_once(cell, est):
-    """The estimate, and the state that the next chunk starts from."""
+@dataclass(frozen=True)
+class FromParameters(Leaky):
+    """The same, whose episodes begin with other numbers than 0."""
+
+    def initial_state(self, params, batch_size):
+        return jnp.broadcast_to(1 + params["kept"], (batch_size, self.hidden))
+
+
+def network(cell):
+    """A network, its parameters, a batch and a key; "a + b" is a stack of two layers."""
+    if " + " in str(cell):
+        lower, upper = (tb.rnn(name, size, 4, 5).cell for name, size in zip(cell.split(" + "), (3, 4)))
+        cell = Stack((lower, upper))
     model = tb.rnn(cell, 3, 4, 5)
     keys = jax.random.split(jax.random.key(0), 4)
-    params = model.init(keys[0])
     batch = tb.Batch(jax.random.normal(keys[1], (STEPS, 2, 3)), jax.random.randint(keys[2], (STEPS, 2), 0, 5))
+    return model, model.init(keys[0]), batch, keys[3]
+
+
+@pytest.mark.parametrize("cell", ["lru", "mingru", "mingru + lru", Leaky])
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("est", [tb.Full(), tb.Segment(4), tb.Randomized(0.8), tb.ARTBP(3)], ids=lambda est: est.name)
+def test_networks_are_the_same_all_steps_at_once(cell, est, resets):
+    """The estimate, and the state that the next chunk starts from; also where episodes begin within a batch."""
+    model, params, batch, key = network(cell)
+    if resets:
+        if cell == Leaky:
+            model = replace(model, cell=FromParameters(3, 4))
+        batch = batch._replace(
+            resets=jnp.zeros((STEPS, 2), bool).at[jnp.array([0, 3, 7]), jnp.array([1, 0, 1])].set(True)
+        )
     at_once = replace(est, parallel=True)
     assert tb.make_estimator(str(at_once)) == at_once
-    carry = est.init(model, params, batch, keys[3])
+    carry = est.init(model, params, batch, key)
     for _ in range(2):
-        one, after = est(model, params, carry, batch, keys[3])
-        other, after_too = at_once(model, params, carry, batch, keys[3])
+        one, after = est(model, params, carry, batch, key)
+        other, after_too = at_once(model, params, carry, batch, key)
         close(one, other)
         close(after, after_too)
         carry = after
+
+
+def test_streams_that_stand_still_in_places_are_the_same():
+    """As in training by artbp, which makes an update at its cuts."""
+    model, params, batch, key = network("mingru + lru")
+    stopping = Stopping(model)
+    batch = batch._replace(inputs=(batch.inputs, jnp.arange(STEPS)[:, None] < jnp.array([5, STEPS])))
+    carry = tb.Full().init(stopping, params, batch, key)
+    for one, other in zip(*(est(stopping, params, carry, batch, key) for est in (tb.Full(), tb.Full(parallel=True)))):
+        close(one, other)
+    task = AnBn(most=4, length=8, batch_size=2)
+    model = task.model("mingru", 3)
+    history = tb.train(model, tb.ARTBP(3.0, parallel=True), task, optax.sgd(0.1), steps=3, key=key, evaluations=1)
+    other = tb.train(model, tb.ARTBP(3.0), task, optax.sgd(0.1), steps=3, key=key, evaluations=1)
+    assert np.allclose(history.held_out, other.held_out, rtol=1e-12)
 
 
 def test_it_takes_fewer_turns_than_steps():
