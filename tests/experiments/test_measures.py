@@ -65,7 +65,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         ["updates=4", "hidden=2", "batch=2", "task=agreement(distance=3)"],
         ["full()", "randomized(keep=0.5,critic=linear())"],
     ),
-    "formal_languages": Choices("smoke", ["symbols=12288", "hidden=2", "tau=2"], ["segment"], seeds=2),
+    "formal_languages": Choices("smoke", ["symbols=600", "hidden=2"], ["uoro()"], seeds=2),
     "influence_balancing": Choices(
         "smoke", ["updates=50", "samples=8", "tau=10", "length=400"], ["window", "rtrl()"], seeds=2
     ),
