@@ -30,7 +30,8 @@ from tbptt_jax.analysis.foreseen import foreseen, predictor
 from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.critics.base import Critic
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator, GatedEstimator, cut_estimate
+from tbptt_jax.estimators.base import Estimator, cut_estimate
+from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 from tbptt_jax.estimators.predicted import estimate_across
 from tbptt_jax.gradients.cuts.kinds import Gates

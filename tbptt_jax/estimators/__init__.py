@@ -4,7 +4,6 @@ from tbptt_jax.estimators.adaptive import Adaptive as Adaptive
 from tbptt_jax.estimators.adaptive_rolling import AdaptiveRolling as AdaptiveRolling
 from tbptt_jax.estimators.artbp import ARTBP as ARTBP
 from tbptt_jax.estimators.base import Estimator as Estimator
-from tbptt_jax.estimators.base import GatedEstimator as GatedEstimator
 from tbptt_jax.estimators.base import Truncation as Truncation
 from tbptt_jax.estimators.base import WindowedEstimator as WindowedEstimator
 from tbptt_jax.estimators.base import gradient as gradient
@@ -15,6 +14,7 @@ from tbptt_jax.estimators.es import ES as ES
 from tbptt_jax.estimators.es import TruncatedES as TruncatedES
 from tbptt_jax.estimators.forward_gradient import ForwardGradient as ForwardGradient
 from tbptt_jax.estimators.full import Full as Full
+from tbptt_jax.estimators.gated import GatedEstimator as GatedEstimator
 from tbptt_jax.estimators.influence import InfluenceEstimator as InfluenceEstimator
 from tbptt_jax.estimators.kernl import KeRNL as KeRNL
 from tbptt_jax.estimators.kf_rtrl import KFRTRL as KFRTRL

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
-from tbptt_jax.estimators.base import GatedEstimator, Pace
+from tbptt_jax.estimators.base import Pace
+from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Renewal
 from tbptt_jax.pytree import Real
 

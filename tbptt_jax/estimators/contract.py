@@ -16,7 +16,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
-from tbptt_jax.estimators.base import Estimator, GatedEstimator, Truncation, gradient
+from tbptt_jax.estimators.base import Estimator, Truncation, gradient
+from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Renewal
 from tbptt_jax.models import Batch, loss
 from tbptt_jax.named import Finding

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.pytree import Real
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.jax_internals import is_traced
 

@@ -9,8 +9,9 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import GatedEstimator, Pace
+from tbptt_jax.estimators.base import Pace
 from tbptt_jax.estimators.full import Full
+from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Patterns
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
 from tbptt_jax.models import Batch, Model, Params, sequence_shape

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.gated import GatedEstimator
 from tests.problems import (
     BATCH,
     LENGTH,

@@ -12,7 +12,7 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.critics import Linear
-from tbptt_jax.estimators.base import GatedEstimator
+from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.tasks import AnBn
 from tests.problems import distance, problem
 
