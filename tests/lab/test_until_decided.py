@@ -10,6 +10,7 @@ import pytest
 from tbptt_jax.experiments import load
 from tbptt_jax.lab.grid import Choices, cells
 from tbptt_jax.lab.plan import plan
+from tbptt_jax.records.committed import as_committed
 from tests.lab.test_run import tbptt
 
 FILE = textwrap.dedent(
@@ -87,6 +88,10 @@ def test_committed_records_can_be_kept_when_code_changes(tmp_path, capfd):
     assert kept.join(first, on=first.columns, how="semi").height == 9
     of_new_code = kept.filter((pl.col("kind") == "bad") & (pl.col("seed") > 2)).sort("seed")
     assert of_new_code["loss"].to_list() == pytest.approx([1.2])
+    experiment, folder = load(str(file)), tmp_path / "mine"
+    now, other = plan(experiment, Choices()), plan(experiment, Choices(), "float16")
+    assert not {cell.key for cell in as_committed(now, folder).cells} & {cell.key for cell in now.cells}
+    assert as_committed(other, folder).cells == other.cells  # of another precision nothing is kept
     said, new = run(*more)  # without it, what other code has measured is measured again
     assert new.filter(pl.col("kind") == "bad").sort("seed")["loss"].to_list() == pytest.approx([1.2, 1.5, 1.8, 1.2])
 
