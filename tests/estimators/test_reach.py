@@ -118,10 +118,20 @@ def test_resets_stop_credit_and_gates_that_look_at_inputs_see_the_steps_before()
         def gates(self, key, length, batch_size, inputs):
             return jax.nn.sigmoid(inputs[..., 0])
 
-    *_, ours = on_stream(Looking(reach=4), model, lambda i: params, pieces(batch))
+    @dataclass(frozen=True)
+    class LookingAtStates(GatedEstimator):
+        unbiased = "never"
+        reference = "this test"
+        sees_states = True
+
+        def gates(self, key, length, batch_size, states):
+            return jax.nn.sigmoid(3 * states[..., 0])
+
     inside = (jnp.arange(CHUNK * CHUNKS) // CHUNK == CHUNKS - 1)[:, None]
-    theirs = tb.gradient(Looking(), model, params, batch._replace(weights=batch.weights * inside))
-    assert distance(ours, theirs) < 1e-12
+    for est in (Looking(), LookingAtStates()):
+        *_, ours = on_stream(replace(est, reach=4), model, lambda i: params, pieces(batch))
+        theirs = tb.gradient(est, model, params, batch._replace(weights=batch.weights * inside))
+        assert distance(ours, theirs) < 1e-12
 
 
 def test_it_is_trained_in_whole_chunks():
