@@ -23,9 +23,9 @@ DRAWN = 64
 
 
 @cache
-def trained(task: Task, cell: str, hidden: int, updates: int, seed: int) -> Any:
+def trained(task: Task, cell: str, hidden: int, updates: int, seed: int, radius: float | None = None) -> Any:
     """Parameters after so many updates of exact gradients; the same for every length of truncation."""
-    model = task.model(cell, hidden)
+    model = task.model(cell, hidden, radius=radius)
     key = jax.random.key(seed)
     if updates == 0:
         return model.init(key)
@@ -41,9 +41,11 @@ def moments_of(est: Estimator, model: Model, params: Params, batch: Batch) -> An
 
 
 def measure(config: Config, key: Array):
-    task = config.task
-    model = task.model(config["cell"], config["hidden"])
-    params = trained(task, config["cell"], config["hidden"], config["training"], config.seed)
+    task: Any = config.task
+    network = config["cell"], config["hidden"]
+    radius = config.get("radius")
+    params = trained(task, *network, config["training"], config.seed, radius)
+    model = task.model(*network)  # the same for all radii, and compiled for once
     population = replace(task, batch_size=config["population"]).batch(jax.random.fold_in(key, 1))
     length = task.length  # of a stream, as much as is between two updates of the training
     batch = jax.tree.map(lambda leaf: leaf[:length], population)
