@@ -1,10 +1,12 @@
-"""n* against τ: a panel a task, a row for each of its two meanings, a line for each pair of truncations."""
+"""n* against τ: a panel a task, a row for each of its two meanings, a line for each pair of truncations; and the τ from
+which on an exact gradient with checkpoints keeps no more states than segments do."""
 
 from typing import Any
 
 import polars as pl
 
 from tbptt_jax.experiments.break_even.measure import LEAST, MOST
+from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.along_tau import mark_taus, taus_of
 from tbptt_jax.plots.style import panels, style_of
@@ -41,7 +43,7 @@ def sequences(table: pl.DataFrame) -> Any:
         axes.set_xlabel("length of the truncation: τ")
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small", handlelength=3.5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small", handlelength=3)
     return figure
 
 
@@ -59,6 +61,8 @@ def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool)
         look = style_of(theirs) | {"linestyle": DASHES.get(ours, ":")}
         axes.plot(across["tau"], across["middle"], label=f"{ours} against {theirs}s", **look)
         axes.fill_between(across["tau"], across["low"], across["high"], color=look["color"], alpha=0.1, linewidth=0)
+    exact = "exact gradient in as many states"
+    axes.axvline(kept("sqrt", rows["length"][0]), color="0.35", linestyle=":", linewidth=0.9, label=exact)
     axes.set(yscale="log", ylim=(LEAST / 1.5, MOST * 1.5), yticks=[1, 100, 1e4, 1e6])
     axes.set_yticklabels(["1", "100", "10⁴", "never"])
     axes.minorticks_off()
