@@ -64,7 +64,12 @@ class Choices:
         if self.added_estimators:
             axes["estimator"] = [*choose("axis", "estimator", axes), *self.added_estimators]
         if self.cap is not None:
-            axes["seed"] = [*choose("axis", "seed", axes), *added_seeds(axes, self.cap)]
+            if "seed" not in axes:
+                raise UserError(
+                    f"--until-decided: {experiment.name} has no axis seed, so none can be added; "
+                    "--seeds N measures so many from the start"
+                )
+            axes["seed"] = [*axes["seed"], *added_seeds(axes, self.cap)]
         return axes
 
 

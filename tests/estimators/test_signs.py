@@ -31,7 +31,7 @@ def over_all_signs(est, name, length, chunks=1):
     dynamics = est.dynamics(model, params, model.initial_state(params, 1), batch.inputs[0])
     draws = length // getattr(est, "memory", 1)  # one for each block of steps
     shape = jax.eval_shape(lambda: est.noise(jax.random.key(0), (draws, 1), dynamics)).shape
-    signs = jnp.asarray(list(product((-1.0, 1.0), repeat=int(np.prod(shape))))).reshape(-1, *shape)
+    signs = jnp.asarray(np.array(list(product((-1.0, 1.0), repeat=int(np.prod(shape)))))).reshape(-1, *shape)
     given = with_given_noise(est)
 
     @jax.jit

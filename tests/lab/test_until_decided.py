@@ -7,6 +7,7 @@ import textwrap
 import polars as pl
 import pytest
 
+import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.lab.grid import Choices, cells
 from tbptt_jax.lab.plan import plan
@@ -70,6 +71,11 @@ def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
     tbptt(capfd, "run", str(file), results=tmp_path)
     claims = json.loads((tmp_path / "mine" / "claims.json").read_text())
     assert claims[0]["written"] == "after some of its data" and claims[1]["written"] == "before its data"
+
+
+def test_where_seeds_are_no_axis_none_can_be_added():
+    with pytest.raises(tb.UserError, match="--until-decided: pes_variance has no axis seed"):
+        cells(load("pes_variance"), Choices(cap=40))
 
 
 def test_committed_records_can_be_kept_when_code_changes(tmp_path, capfd):
