@@ -6,6 +6,7 @@ worker has a folder for them, and so have the processes that it starts.
 
 import gc
 import os
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,6 +32,11 @@ from jaxtyping import install_import_hook  # noqa: E402
 import tests.types_checked  # noqa: E402, F401
 
 install_import_hook("tbptt_jax", "tests.types_checked.checked")
+
+if version("jax").startswith("0.10."):  # a context for each program takes a tenth of all time
+    from jax._src.interpreters import mlir
+
+    mlir.make_ir_context = cache(mlir.make_ir_context)
 
 gc.set_threshold(
     100_000, 50, 50

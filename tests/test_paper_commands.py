@@ -80,7 +80,12 @@ def test_every_command_and_experiment_is_completed(capfd, shell):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
 @pytest.mark.parametrize(
     "line, expected",
-    [("tbptt st", ["status"]), ("tbptt run bre", ["break_even"]), ("tbptt new ta", ["task"]), ("tbptt new bre", [])],
+    [
+        ("tbptt st", ["status"]),
+        ("tbptt run bre", ["break_even", "break_even_conditions"]),
+        ("tbptt new ta", ["task"]),
+        ("tbptt new bre", []),
+    ],
 )
 def test_bash_completes(capfd, tmp_path, line, expected):
     script = tbptt(capfd, "completion", "bash")[1]
