@@ -46,7 +46,9 @@ def ranking(table: pl.DataFrame):
 def pairs(table: pl.DataFrame):
     figure, grid = panels(1, len(cells(table)), width=4.9, height=4.9)
     for axes, cell in zip(grid[0], cells(table)):
-        rows = table.filter((pl.col("cell") == cell) & (pl.col("replica") == 0))
+        rows = table.filter(
+            (pl.col("cell") == cell) & (pl.col("replica") == 0) & (pl.col("seed") == pl.col("seed").min())
+        )
         names = [named(series) for series in rows["series"]]
         matrix = np.array(rows["pairs"].to_list())
         image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")

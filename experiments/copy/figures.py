@@ -66,5 +66,5 @@ def message(best: pl.DataFrame) -> str:
 
     fixed, adaptive = (middle(pl.col("series") == "rolling"), middle(pl.col("series").str.starts_with("adaptive")))
     found = f": the best ends at {fixed:.2f}" if fixed else ""
-    found += f", the best adaptive at {adaptive:.2f}" if adaptive else ""
-    return f"Copying by truncations of K{found}\n(medians of networks; black: as published)"
+    found += f",\nthe best adaptive at {adaptive:.2f}" if adaptive else ""
+    return f"Copying by truncations of K{found}{' ' if adaptive else chr(10)}(medians of networks; black: as published)"

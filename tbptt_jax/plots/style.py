@@ -28,6 +28,7 @@ STYLES = {
     "artbp": ("#CC79A7", "P"),
     "geometric": ("#E69F00", "v"),
     "adaptive": ("#332288", "<"),
+    "adaptive_rolling": ("#332288", "<"),
     "telescope": ("#882255", ">"),
     "optimal": ("#AA4499", "X"),
     "scheduled": ("#AA4499", "*"),
