@@ -33,10 +33,11 @@ import tests.types_checked  # noqa: E402, F401
 
 install_import_hook("tbptt_jax", "tests.types_checked.checked")
 
-if version("jax").startswith("0.10."):  # a context for each program takes a tenth of all time
+if version("jax").startswith("0.10."):  # a new context for each program would take a tenth of all time, and more
     from jax._src.interpreters import mlir
 
-    mlir.make_ir_context = cache(mlir.make_ir_context)
+    new, shared = mlir.make_ir_context, cache(mlir.make_ir_context)
+    mlir.make_ir_context = lambda: shared() if mlir.ir.Context.current is None else new()  # within a program: its own
 
 gc.set_threshold(
     100_000, 50, 50

@@ -1,11 +1,12 @@
 """What an estimate costs: floating-point operations, memory, and how many steps must wait for one another.
 
 XLA's own analysis counts the body of a loop once, whatever its length. Here the program is walked as a jaxpr, loops
-counted as often as they turn and what is written twice, as the compiler does it, once; a loop whose number of turns
-depends on data is run to find out.
+counted as often as they turn and what is written twice, as the compiler does it, once. Nothing is computed but that on
+which the number of turns of a loop depends.
 """
 
 from collections.abc import Callable
+from functools import cache, cached_property, partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -67,19 +68,39 @@ def count(function: Callable, *arguments: Any) -> tuple[int, int]:
     return flops, depth
 
 
+class Later:
+    """A number of the program that is computed when the turns of a loop depend on it, and else not at all."""
+
+    def __init__(self, shape: Any, compute: Callable[[], Any]):
+        self.shape = shape
+        self.compute = compute
+
+    @cached_property
+    def value(self) -> Any:
+        return self.compute()
+
+
+def now(number: Any) -> Any:
+    return number.value if isinstance(number, Later) else number
+
+
+def shape_of(number: Any) -> Any:
+    return number.shape if isinstance(number, Later) else number
+
+
 def walk_needed(function: Callable, arguments: Any, done: dict) -> tuple[list, int, int]:
     """`walk` of a function, what its result does not need left out."""
-    program = jax.make_jaxpr(function)(*arguments)
+    program = jax.make_jaxpr(function)(*jax.tree.map(shape_of, arguments))
     jaxpr, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars), instantiate=True)
     return walk(jaxpr, map(jnp.asarray, program.consts), jax.tree.leaves(arguments), done)
 
 
 def walk(jaxpr: Any, consts: Any, arguments: Any, done: dict | None = None) -> tuple[list, int, int]:
-    """Run a jaxpr and count: (results, operations, depth)."""
+    """Go through a jaxpr and count: (results, operations, depth)."""
     values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments)))
     depths: dict = {}
     flops = 0
-    done = {} if done is None else done  # what was computed before, by what it was computed from
+    done = {} if done is None else done  # what was met before, by what it is computed from
 
     def look_up(variable, known, otherwise):
         return otherwise(variable) if isinstance(variable, Literal) else known[variable]
@@ -104,7 +125,7 @@ def step(equation: Any, inputs: Any, done: dict) -> tuple[list, int, int]:
     if name == "while":
         return while_loop(params, inputs)
     if name == "cond":
-        branch = params["branches"][int(inputs[0])]
+        branch = params["branches"][int(now(inputs[0]))]
         return walk(branch.jaxpr, branch.consts, inputs[1:], done)
     if equation.primitive is linear_p:
         return walk_needed(params["there"], inputs, done)
@@ -112,13 +133,27 @@ def step(equation: Any, inputs: Any, done: dict) -> tuple[list, int, int]:
     if inner is not None:
         closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
         return walk(closed.jaxpr, closed.consts, inputs, done)
-    same = (name, repr(params), *(id(x) if isinstance(x, jax.Array) else repr(x) for x in inputs))
+    same = (name, repr(params), *(id(x) if isinstance(x, jax.Array | Later) else repr(x) for x in inputs))
     if same in done:
         return done[same][1], 0, 0
-    results = equation.primitive.bind(*inputs, **params)
-    results = results if equation.primitive.multiple_results else [results]
+    results = results_of(equation, inputs)
     done[same] = inputs, results  # the inputs too, so that no id is used again
     return results, operations(equation), 0
+
+
+def results_of(equation: Any, inputs: Any) -> list:
+    """What an equation gives, later."""
+
+    @cache
+    def all_at_once() -> Any:
+        results = equation.primitive.bind(*map(now, inputs), **equation.params)
+        return results if equation.primitive.multiple_results else [results]
+
+    def one(i: int, aval: Any) -> Later:
+        shape = jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
+        return Later(shape, lambda: all_at_once()[i])
+
+    return [one(i, variable.aval) for i, variable in enumerate(equation.outvars)]
 
 
 def scan(equation: Any, inputs: Any):
@@ -126,16 +161,20 @@ def scan(equation: Any, inputs: Any):
     params = equation.params
     body, length = params["jaxpr"], params["length"]
     fixed, carried = scan_parts(equation)
-    results = equation.primitive.bind(*inputs, **params)
+
+    def of_turn(turn: int, variable: Any, stacked: Any) -> Later:
+        shape = jax.ShapeDtypeStruct(variable.aval.shape, variable.aval.dtype)
+        return Later(shape, lambda: now(stacked)[turn])
+
+    state, results = inputs[fixed : fixed + carried], results_of(equation, inputs)
+    alike = not depends_on_data(body.jaxpr)
     flops = depth = 0
-    state, first = inputs[fixed : fixed + carried], True
     for turn in reversed(range(length)) if params["reverse"] else range(length):
-        xs = [x[turn] for x in inputs[fixed + carried :]]
+        xs = map(partial(of_turn, turn), body.jaxpr.invars[fixed + carried :], inputs[fixed + carried :])
         state, turn_flops, turn_depth = walk(body.jaxpr, body.consts, [*inputs[:fixed], *state, *xs])
-        state = state[:carried]
-        if first and not depends_on_data(body.jaxpr):
+        if alike:
             return results, length * turn_flops, length * max(1, turn_depth)
-        first = False
+        state = list(map(now, state[:carried]))
         flops, depth = flops + turn_flops, depth + max(1, turn_depth)
     return results, flops, depth
 
@@ -143,11 +182,13 @@ def scan(equation: Any, inputs: Any):
 def while_loop(params: Params, inputs: Any):
     condition, body = params["cond_jaxpr"], params["body_jaxpr"]
     of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
+    inputs = list(map(now, inputs))
     condition_consts, body_consts = inputs[:of_condition], inputs[of_condition : of_condition + of_body]
     state, flops, depth = inputs[of_condition + of_body :], 0, 0
     goes_on = jaxpr_as_fun(condition)
     while bool(goes_on(*condition_consts, *state)[0]):
         state, turn_flops, turn_depth = walk(body.jaxpr, body.consts, [*body_consts, *state])
+        state = list(map(now, state))
         flops, depth = flops + turn_flops, depth + max(1, turn_depth)
     return state, flops, depth
 
