@@ -21,6 +21,7 @@ def ways(tau: int, *critics: str, synthetic: bool = False) -> dict:
 
 
 EPISODES = ["copy(length=60, longest=10)", "recall(distance=20)", "agreement(distance=20)"]
+ADDING = "adding(length=50)"
 experiment = Experiment(
     name="critics_in_training",
     source='the lecture: unbiased truncation works no better in practice, "but maybe somebody can make it work"',
@@ -31,7 +32,7 @@ experiment = Experiment(
         | {"batch": 8, "hidden": 8, "updates": 150, "seeds": 3, "seed": 0},
         "default": ways(8, "features(count=64)")
         | {
-            "task": [*EPISODES, "time_machine(length=64)"],
+            "task": [*EPISODES, ADDING, "time_machine(length=64)"],
             "cell": "tanh",
             "batch": 16,
             "hidden": 32,
@@ -41,7 +42,7 @@ experiment = Experiment(
         },
         "paper": ways(8, "linear()", "features(count=512)", "mlp(width=128)", synthetic=True)
         | {
-            "task": [*EPISODES, "adding(length=50)", "time_machine(length=64)", "brackets(length=64)"],
+            "task": [*EPISODES, ADDING, "time_machine(length=64)", "brackets(length=64)"],
             "cell": ["tanh", "gru", "lstm"],
             "batch": [1, 16, 128],
             "hidden": 64,

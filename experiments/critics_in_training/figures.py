@@ -28,7 +28,7 @@ def losses(table: pl.DataFrame) -> Any:
             axes.plot(updates[0], np.median(values, 0), label=way, **look)
         axes.set_title(task, fontsize=9)
         axes.set_xlabel("updates")
-    row[0].set_ylabel("loss on the report set\n(nats a step, median)", fontsize=8)
+    row[0].set_ylabel("loss on the report set, median\n(nats a step; adding: squares)", fontsize=8)
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     handles, labels = row[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize="small")
@@ -50,5 +50,5 @@ def message(table: pl.DataFrame) -> str:
             if not rows.is_empty():
                 pair.append(at_best_rate(rows)["report"].median())
         if len(pair) == 2:
-            words.append(f"{task} {pair[0]:.4f} → {pair[1]:.4f}")
+            words.append(f"{task} {pair[0]:.3f} → {pair[1]:.3f}")
     return "Loss of randomized truncation without → with a critic (median networks):\n" + ", ".join(words)
