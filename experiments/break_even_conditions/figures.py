@@ -79,8 +79,8 @@ def message(rows: pl.DataFrame) -> str:
         ends = medians.filter(pl.col("name") == task)["by_error"]
         words.append(f"{number(ends.min())} to {number(ends.max())} on {task}")
     return (
-        "Unbiased truncation has a smaller squared error than segments from n* sequences an update on,\n"
-        f"by one change at a time {', '.join(words)} (medians)"
+        "Unbiased truncation has a smaller squared error than segments from n* sequences an update on:\n"
+        f"{', '.join(words)}, by one change at a time (medians)"
     )
 
 
