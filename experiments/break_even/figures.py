@@ -43,7 +43,9 @@ def sequences(table: pl.DataFrame) -> Any:
         axes.set_xlabel("length of the truncation: τ")
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small", handlelength=3)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=5 if len(tasks) > 3 else 2, fontsize="small", handlelength=3
+    )
     return figure
 
 
