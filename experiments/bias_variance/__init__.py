@@ -14,8 +14,9 @@ from tbptt_jax.lab.experiment import Experiment
 TRUNCATIONS = ["segment", "window", "buffered", "geometric"]
 OTHERS = [
     *("adaptive(delta=0.5)", "telescope()", "optimal(keep=0.875)", "snap()", "sketched()", "rflo()", "eprop()"),
-    *("kernl()", "uoro()", "uoro(memory=8)", "nobacktrack()", "kf_rtrl()", "r_kf_rtrl()", "ok()", "dni(tau=8)"),
-    *("randomized(keep=0.875, critic=linear())", "es()", "forward_gradient(directions=8)"),
+    *("kernl()", "uoro()", "uoro(memory=8)", "nobacktrack()", "kf_rtrl()", "r_kf_rtrl()", "ok()", "output_only()"),
+    *("dni(tau=8)", "bp_lambda(keep=0.875)", "randomized(keep=0.875, critic=linear())", "es()"),
+    "forward_gradient(directions=8)",
 ]
 AXES = {
     "cell": ["tanh", "gru", "lstm"],
