@@ -99,6 +99,7 @@ def test_a_long_sweep_does_not_keep_all_its_programs(tmp_path, monkeypatch):
 
     assert not crowded()
     monkeypatch.setattr("tbptt_jax.lab.measuring.crowded", lambda: len(kept) % 4 == 0)
+    monkeypatch.setattr("tbptt_jax.lab.measuring.COMPILES", -1.0)  # however fast it was compiled here
     experiment = Experiment("long", "nowhere", {"smoke": {"x": list(range(1, 11))}}, measure)
     for cell in cells(experiment, Choices("smoke")):
         measured(cell, "origin", "here", tmp_path)
