@@ -49,13 +49,20 @@ def sequences(table: pl.DataFrame) -> Any:
     return figure
 
 
-def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool) -> None:
+def axis_of_sequences(axes: Any, *, name_batches: bool) -> None:
+    """From one sequence to never, with a line at each usual batch."""
     for batch, words in BATCHES.items():
         axes.axhline(batch, color="0.6", linewidth=0.7, zorder=0)
-        if not name_batches:
-            continue
-        beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "annotation_clip": False}
-        axes.annotate(words, (1.03, batch), fontsize=6.5, color="0.4", **beside)
+        if name_batches:
+            beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "annotation_clip": False}
+            axes.annotate(words, (1.03, batch), fontsize=6.5, color="0.4", **beside)
+    axes.set(yscale="log", ylim=(LEAST / 1.5, MOST * 1.5), yticks=[1, 100, 1e4, 1e6])
+    axes.set_yticklabels(["1", "100", "10⁴", "never"])
+    axes.minorticks_off()
+
+
+def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool) -> None:
+    axis_of_sequences(axes, name_batches=name_batches)
     for (ours, theirs), part in rows.group_by("method", "against", maintain_order=True):
         value = pl.col(column)
         ends = [value.quantile(0.25).alias("low"), value.median().alias("middle"), value.quantile(0.75).alias("high")]
@@ -65,9 +72,6 @@ def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool)
         axes.fill_between(across["tau"], across["low"], across["high"], color=look["color"], alpha=0.1, linewidth=0)
     exact = "exact gradient in as many states"
     axes.axvline(kept("sqrt", rows["length"][0]), color="0.35", linestyle=":", linewidth=0.9, label=exact)
-    axes.set(yscale="log", ylim=(LEAST / 1.5, MOST * 1.5), yticks=[1, 100, 1e4, 1e6])
-    axes.set_yticklabels(["1", "100", "10⁴", "never"])
-    axes.minorticks_off()
     mark_taus(axes, taus_of(rows))
 
 

@@ -23,8 +23,9 @@ def in_a_cell(cell: str, task: str, method: str, direction: str) -> Claim:
     return compare(sentence, OTHERS if direction == "below" else LECTURE, side, BATCH, direction)
 
 
-def than(sentence: str, ours: pl.Expr, theirs: pl.Expr, direction: str) -> Claim:
-    return compare(sentence, "this package", n_star("the one", ours), n_star("the other", theirs), direction)
+def than(sentence: str, ours: tuple[str, pl.Expr], theirs: tuple[str, pl.Expr], direction: str) -> Claim:
+    """Each side is rows, and what they are called where they were not measured."""
+    return compare(sentence, "this package", n_star(*ours), n_star(*theirs), direction)
 
 
 CLAIMS = (
@@ -32,16 +33,22 @@ CLAIMS = (
     *(in_a_cell(cell, "time_machine", "randomized", "above") for cell in ("gru", "lstm")),
     than(
         "Training lowers n* of artbp on copy: what reaches far is learned.",
-        *(of() & on("copy"), of(training=0) & on("copy"), "below"),
+        ("artbp on copy after training", of() & on("copy")),
+        ("artbp on copy before training", of(training=0) & on("copy")),
+        "below",
     ),
     than(
         "Before training, n* of artbp on copy is lower where the radius is larger.",
-        *(of(training=0, radius=1.4) & on("copy"), of(training=0, radius=0.6) & on("copy"), "below"),
+        ("artbp on copy at a radius of 1.4", of(training=0, radius=1.4) & on("copy")),
+        ("artbp on copy at a radius of 0.6", of(training=0, radius=0.6) & on("copy")),
+        "below",
     ),
     *(
         than(
             f"n* of artbp on {task} is lower where sequences are four times as long.",
-            *(of() & on(task, 4 * short), of() & on(task, short), "below"),
+            (f"artbp on {task} with {4 * short} steps", of() & on(task, 4 * short)),
+            (f"artbp on {task} with {short} steps", of() & on(task, short)),
+            "below",
         )
         for task, short in (("copy", 30), ("time_machine", 32))
     ),

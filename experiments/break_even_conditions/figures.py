@@ -4,8 +4,8 @@ from typing import Any
 
 import polars as pl
 
-from tbptt_jax.experiments.break_even.figures import BATCHES
-from tbptt_jax.experiments.break_even.measure import LEAST, MOST
+from tbptt_jax.experiments.break_even.figures import axis_of_sequences
+from tbptt_jax.experiments.break_even.measure import MOST
 from tbptt_jax.experiments.break_even_conditions.conditions import AS_DRAWN, ORDINARY, of
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.style import panels, style_of
@@ -48,11 +48,7 @@ def conditions(table: pl.DataFrame) -> Any:
 
 def one_panel(axes: Any, rows: pl.DataFrame, settings: dict[str, pl.Expr], *, name_batches: bool) -> None:
     """Of every unbiased truncation the median, and each network as a dash."""
-    for batch, words in BATCHES.items():
-        axes.axhline(batch, color="0.6", linewidth=0.7, zorder=0)
-        if name_batches:
-            beside = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center", "annotation_clip": False}
-            axes.annotate(words, (1.03, batch), fontsize=6.5, color="0.4", **beside)
+    axis_of_sequences(axes, name_batches=name_batches)
     methods = rows["method"].unique(maintain_order=True).to_list()
     for shift, method in enumerate(methods):
         found = [rows.filter(where & (pl.col("method") == method))["by_error"] for where in settings.values()]
@@ -63,11 +59,8 @@ def one_panel(axes: Any, rows: pl.DataFrame, settings: dict[str, pl.Expr], *, na
         axes.plot([x for x, _ in there], medians, label=f"{method} against segments", **look)
         for x, values in there:
             axes.plot([x] * len(values), values, "_", color=look["color"], alpha=0.45, markersize=5)
-    axes.set(xlim=(-0.5, len(settings) - 0.5), yscale="log", ylim=(LEAST / 1.5, MOST * 1.5))
+    axes.set_xlim(-0.5, len(settings) - 0.5)
     axes.set_xticks(range(len(settings)), labels=list(settings))
-    axes.set(yticks=[1, 100, 1e4, 1e6])
-    axes.set_yticklabels(["1", "100", "10⁴", "never"])
-    axes.minorticks_off()
 
 
 def message(rows: pl.DataFrame) -> str:

@@ -57,6 +57,20 @@ def test_loops_count_as_often_as_they_turn():
     )
 
 
+def test_nothing_is_computed_that_no_loop_asks_for():
+    """Eight terabytes of ones; a loop that turns as often as a small sum says, and gives a large result."""
+    side = 10**6
+    assert count(lambda x: jnp.sum(jnp.ones((side, side)) * x), 1.0)[0] == 2 * side**2
+    step, turns = (lambda _, h: h + 1.0), jnp.arange(4)
+
+    def looped(x):
+        h = lax.fori_loop(0, jnp.sum(turns), step, x)
+        return jnp.sum(jnp.ones((side, side)) * h)
+
+    flops, depth = count(looped, 1.0)
+    assert depth == 6 and flops >= 2 * side**2 + 6
+
+
 def test_depth_is_the_longest_path():
     x = jnp.ones(2)
     turn = lambda n: lambda x: lax.scan(lambda h, _: (jnp.sin(h), None), x, None, length=n)[0]  # noqa: E731

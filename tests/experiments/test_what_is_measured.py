@@ -1,17 +1,43 @@
 """The small computations that experiments' verdicts stand on, by hand."""
 
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.experiments import load
+from tbptt_jax.experiments.break_even.measure import trained
 from tbptt_jax.experiments.lorenz_fit.measure import MODEL
 from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
 from tbptt_jax.experiments.online.measure import carried, cosine, mean_cosines
 from tbptt_jax.experiments.regularization.measure import where_it_falls_to
 from tbptt_jax.experiments.time_machine.measure import ORDERS, counted_losses
 from tbptt_jax.experiments.vanishing_gradients.measure import relative_to_first
+from tbptt_jax.lab.grid import Choices, cells
+
+
+def test_of_break_even_one_thing_is_changed_at_a_time():
+    experiment = load("break_even_conditions")
+    asked = [cell for cell in cells(experiment, Choices()) if cell.seed == 100]
+    ordinary = {"cell": "tanh", "radius": None, "training": 1000}
+    usual = {"copy(length=60)": 60, "time_machine(length=64)": 64}
+    changes = Counter()
+    for cell in asked:
+        other = {name for name, value in ordinary.items() if cell[name] != value}
+        other |= set() if cell["task"] in usual else {"length"}
+        assert len(other) <= 1 or (other == {"radius", "training"} and cell["training"] == 0)
+        changes[frozenset(other)] += 1
+    kinds = {(): 2, ("cell",): 4, ("length",): 4, ("training",): 4, ("radius", "training"): 4}
+    assert changes == {frozenset(kind): often for kind, often in kinds.items()}
+
+
+def test_the_radius_of_break_even_is_that_of_the_drawn_network():
+    task = tb.make_task("copy(length=6, longest=2)")
+    weights = trained(task, "tanh", 5, 0, 0, 0.6)["cell"]["W_hh"]
+    assert np.abs(np.linalg.eigvals(weights)).max() == pytest.approx(0.6)
 
 
 def test_values_where_another_series_falls_to_a_level():
