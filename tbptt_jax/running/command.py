@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tbptt_jax.records.cell import label, that_count, varying
+from tbptt_jax.records.cell import Plan, label, that_count, varying
 from tbptt_jax.records.committed import as_committed, noted_cap
 from tbptt_jax.records.record import STATUSES, canonical, digest
 from tbptt_jax.records.store import Store, older_records
@@ -44,21 +44,29 @@ def run_command(name: str, results: Path, asked: Mapping[str, Any], how: Running
     asked = {**asked, "cap": how.cap}
     turn, open_claims = 0, list[Any]()
     while True:
-        status, still_open, last = one_round(name, results, asked, how, turn, open_claims)
+        status, still_open, planned = one_round(name, results, asked, how, turn, open_claims)
         open_claims = [claim for claim in still_open if how.about.lower() in claim.sentence.lower()]
         if still_open and not open_claims:
             print(f"--about: none of {len(still_open)} open claims has the words {how.about!r}")
+        last = max((cell.turn for cell in planned.cells), default=0) if how.cap is not None else 0
         if status or not open_claims or turn >= last:
             return status
-        turn += 1
-        print(f"\n{len(open_claims)} claims are open: one more seed, {turn} of {last} at most")
+        turn = next_turn(planned, turn, last)
+        print(f"\nopen claims: {len(open_claims)}; seeds added: {turn}, of {last} at most")
+
+
+def next_turn(planned: Plan, turn: int, last: int) -> int:
+    """How many seeds are added next: a quarter more than there are, and at least one. Of one seed alone the cells would
+    wait for each other, and tables and figures would be made anew for each."""
+    own = len({cell.columns["seed"] for cell in planned.cells if cell.turn == 0})
+    return min(turn + max(1, (own + turn) // 4), last)
 
 
 def one_round(
     name: str, results: Path, asked: Mapping[str, Any], how: Running, turn: int, open_claims: Sequence[Any]
-) -> tuple[int, list[Any], int]:
+) -> tuple[int, list[Any], Plan]:
     """Measure a grid, and of the seeds that are added up to a turn what these claims are about. The exit status, the
-    claims that more seeds may decide, and the last turn there is."""
+    claims that more seeds may decide, and the plan of the grid with all seeds that may be added."""
     with hands_of(name, results, how) as hands:
         planned = hands.plan(asked)
         folder = results / planned.experiment
@@ -88,7 +96,7 @@ def one_round(
                 counts = run(plan.cells, store, hands, notes, report, fail_fast=how.fail_fast)
         except KeyboardInterrupt:
             print("\nstopped: what was finished is kept, and the same command goes on from there")
-            return 130, [], 0
+            return 130, [], planned
     print(in_words(counts))
     store.refresh()
     for line in of_failures(store, plan):
@@ -98,7 +106,7 @@ def one_round(
 
         open_claims = conclude(name, results, asked, plan, store, how.words)
     done = counts["done"] == len(plan.cells)
-    return (0 if done else 1), list(open_claims), max(cell.turn for cell in planned.cells) if how.cap is not None else 0
+    return (0 if done else 1), list(open_claims), planned
 
 
 @contextmanager

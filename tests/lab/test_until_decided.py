@@ -11,7 +11,9 @@ import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.lab.grid import Choices, cells
 from tbptt_jax.lab.plan import plan
+from tbptt_jax.records.cell import Cell, Plan
 from tbptt_jax.records.committed import as_committed
+from tbptt_jax.running.command import next_turn
 from tests.lab.test_run import tbptt
 
 FILE = textwrap.dedent(
@@ -52,7 +54,7 @@ def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
     assert code == 0 and "none of 1 open claims has the words 'other is larger'" in said
     about[-1] = "good is"
     code, said = tbptt(capfd, "run", str(file), *about, "--cap", "8", results=tmp_path)
-    assert code == 0 and "1 claims are open: one more seed, 1 of 5 at most" in said
+    assert code == 0 and "open claims: 1; seeds added: 1, of 5 at most" in said
     claims = json.loads((tmp_path / "mine" / "claims.json").read_text())
     assert [claim["outcome"] for claim in claims] == ["reproduced", "reproduced", "holds"]
     assert {claim["written"] for claim in claims[:2]} == {"before its data"}
@@ -119,3 +121,18 @@ def test_added_seeds_follow_those_of_the_grid(tmp_path):
     file.write_text(FILE.replace(', "seed": [0, 1, 2]', ""))
     with pytest.raises(ValueError, match="seed"):
         cells(load(str(file)), Choices(cap=12))
+
+
+def test_a_turn_adds_a_quarter_more_seeds():
+    def turns(own, last):
+        planned = Plan(
+            "", 0, "", [Cell("", "", {}, {"seed": seed}, max(0, seed - own + 1)) for seed in range(own + last)], {}, {}
+        )
+        found = [0]
+        while found[-1] < last:
+            found.append(next_turn(planned, found[-1], last))
+        return found
+
+    assert turns(3, 7) == [0, 1, 2, 3, 4, 5, 7]
+    assert turns(40, 35) == [0, 10, 22, 35]
+    assert turns(1, 1) == [0, 1]
