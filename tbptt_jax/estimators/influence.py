@@ -5,6 +5,7 @@ from chunk to chunk of a stream with the state, so that a loss reaches back over
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,9 @@ from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.gradients.influence.dynamics import Dynamics, Step
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
+
+STRETCH = 64
+"""For how many steps is drawn at once."""
 
 
 class Carry(NamedTuple):
@@ -41,7 +45,7 @@ class InfluenceEstimator(Estimator):
         """e M."""
 
     def noise(self, key: Array | None, shape: tuple[int, int], dynamics: Dynamics) -> Any:
-        """What is drawn for all steps of a chunk, `[T, B, ...]`; None where nothing is."""
+        """What is drawn for so many steps, `[T, B, ...]`; None where nothing is."""
         return None
 
     def dynamics(self, model: Model, params: Params, state: PyTree, x: PyTree) -> Dynamics:
@@ -68,7 +72,7 @@ class InfluenceEstimator(Estimator):
 
         def step(carried, now):
             (state, influence), loss, readout_grads, flat_grads = carried
-            x, target, weight, noise = now
+            (x, target, weight), noise = now
             after = model.step(params, state, x)
 
             def advance(state, x, influence, noise):
@@ -85,9 +89,29 @@ class InfluenceEstimator(Estimator):
             sums = (loss + loss_now, jax.tree.map(jnp.add, readout_grads, readout), flat_grads + jnp.sum(through, 0))
             return (Carry(after, influence), *sums), None
 
-        noise = self.noise(key, (length, batch_size), dynamics)
         nothing = jnp.zeros((), dynamics.params.dtype), jax.tree.map(jnp.zeros_like, params), 0 * dynamics.params
-        (carry, loss, readout, flat), _ = lax.scan(
-            step, (carry, *nothing), (batch.inputs, batch.targets, weights, noise)
-        )
+        of_steps = batch.inputs, batch.targets, weights
+
+        def draw(key, length):
+            return self.noise(key, (length, batch_size), dynamics)
+
+        carry, loss, readout, flat = scan_drawing(draw, key, step, (carry, *nothing), of_steps)
         return Estimate(loss, jax.tree.map(jnp.add, readout, dynamics.gradient(flat))), carry
+
+
+def scan_drawing(draw: Callable, key: Array | None, step: Callable, carry: PyTree, xs: PyTree) -> PyTree:
+    """What `lax.scan` carries out of steps that read (x, what is drawn for it). `draw(key, length)` is called for a
+    stretch of steps at a time: for single ones it would take long, and for all of them memory that grows with them."""
+    length = jax.tree.leaves(xs)[0].shape[0]
+    if key is None or length <= STRETCH:
+        return lax.scan(step, carry, (xs, draw(key, length)))[0]
+    count, left = divmod(length, STRETCH)
+
+    def stretch(carry: PyTree, now: tuple) -> tuple[PyTree, None]:
+        number, xs = now
+        return lax.scan(step, carry, (xs, draw(jax.random.fold_in(key, number), STRETCH)))[0], None
+
+    whole = jax.tree.map(lambda leaf: leaf[: length - left].reshape(count, STRETCH, *leaf.shape[1:]), xs)
+    carry, _ = lax.scan(stretch, carry, (jnp.arange(count), whole))
+    rest = jax.tree.map(lambda leaf: leaf[length - left :], xs)
+    return lax.scan(step, carry, (rest, draw(jax.random.fold_in(key, count), left)))[0] if left else carry

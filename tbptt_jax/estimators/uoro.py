@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimate
-from tbptt_jax.estimators.influence import Carry, InfluenceEstimator
+from tbptt_jax.estimators.influence import Carry, InfluenceEstimator, scan_drawing
 from tbptt_jax.gradients.influence.dynamics import Dynamics
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Batch, Model, Params, Repeating, chunk_loss, sequence_shape
@@ -80,9 +79,12 @@ class UORO(InfluenceEstimator):
             sums = loss + loss_now, jax.tree.map(jnp.add, grads, grads_now), flat_grads + jnp.sum(through, 0)
             return (Carry(after, influence), *sums), None
 
-        noise = self.noise(key, (count, batch_size), dynamics)
         nothing = jnp.zeros((), dynamics.params.dtype), jax.tree.map(jnp.zeros_like, params), 0 * dynamics.params
-        (carry, loss, grads, flat), _ = lax.scan(turn, (carry, *nothing), (blocks, noise))
+
+        def draw(key: Array | None, blocks: int) -> Array:
+            return self.noise(key, (blocks, batch_size), dynamics)
+
+        carry, loss, grads, flat = scan_drawing(draw, key, turn, (carry, *nothing), blocks)
         return Estimate(loss, jax.tree.map(jnp.add, grads, dynamics.gradient(flat))), carry
 
     def start(self, dynamics: Dynamics):

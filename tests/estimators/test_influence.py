@@ -13,7 +13,9 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
+from tbptt_jax.benchmarks.memory import measured
 from tbptt_jax.cells import Stack, SummedLayer, Tanh
+from tbptt_jax.estimators.influence import scan_drawing
 from tbptt_jax.gradients.influence.sparse import ByEntries, kept
 from tbptt_jax.models import sequence_shape
 from tests.estimators.test_signs import with_given_noise
@@ -296,6 +298,35 @@ def test_a_summed_layer_that_breaks_its_word_is_named():
 def test_an_example_batch_is_asked_for_by_name():
     with pytest.raises(tb.UserError, match=r"batch: a Batch\(inputs, targets\) of arrays .* is needed, got 2"):
         sequence_shape.__wrapped__(2)  # without the checks of types that tests run with
+
+
+def test_what_is_drawn_is_drawn_a_stretch_of_steps_at_a_time():
+    xs = jnp.arange(150.0)
+    draws = []
+
+    def draw(key, length):
+        draws.append(length)
+        return jax.random.normal(key, (length,))
+
+    def step(carry, now):
+        x, noise = now
+        return 0.5 * carry + x * noise, None
+
+    found = scan_drawing(draw, jax.random.key(0), step, 0.0, xs)
+    assert sorted(set(draws)) == [22, 64]  # and the whole of no sequence
+    stretches = [draw(jax.random.fold_in(jax.random.key(0), i), size) for i, size in enumerate((64, 64, 22))]
+    assert len(set(np.concatenate(stretches).tolist())) == 150
+    expected = jax.lax.scan(step, 0.0, (xs, jnp.concatenate(stretches)))[0]
+    assert abs(found - expected) < 1e-12
+    assert (
+        scan_drawing(draw, jax.random.key(1), step, 0.0, xs[:64])
+        == (jax.lax.scan(step, 0.0, (xs[:64], draw(jax.random.key(1), 64)))[0])
+    )
+
+
+def test_memory_does_not_grow_with_what_is_drawn():
+    sizes = [measured("uoro()", length)["temporary_bytes"] for length in (256, 1024)]
+    assert sizes[1] <= 1.2 * sizes[0]
 
 
 def test_the_signs_are_drawn_anew_for_every_step_and_sequence():
