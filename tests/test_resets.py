@@ -42,11 +42,11 @@ def test_the_loss_and_the_gradient_are_those_of_separate_sequences(name):
     assert abs(whole - sum(share * loss for share, loss, _ in parts)) < 1e-12
     summed = jax.tree.map(lambda *leaves: sum(leaves), *(jax.tree.map(lambda g, s=s: s * g, g) for s, _, g in parts))
     assert distance(grads, summed) < 1e-12
-    for est in (tb.Full(), tb.Full(states=2), tb.Buffered(6, 2), tb.RTRL()):
+    for est in (tb.Full(), tb.Full(states=2), tb.Buffered(6, 2), tb.Buffered(6, 2, states=2), tb.RTRL()):
         assert distance(tb.gradient(est, model, params, batch), grads) < 1e-11, str(est)
 
 
-@pytest.mark.parametrize("est", [tb.Window(2), tb.Window(4), *FORWARD], ids=str)
+@pytest.mark.parametrize("est", [tb.Window(2), tb.Window(4), tb.Window(2, states=3), *FORWARD], ids=str)
 def test_a_truncation_is_that_of_separate_sequences(est):
     model, params, batch = with_resets("tanh")
     ours = tb.gradient(est, model, params, batch)

@@ -27,8 +27,8 @@ HIDDEN, BATCH_SIZE, SYMBOLS = 32, 8, 28
 FAMILIES = {
     "exact gradients": ["full()", "full(states='sqrt')", "full(states=16)"],
     "truncation, τ = 16": [
-        *("segment(tau=16)", "segment(tau=16, states=16)", "segment(tau=16, in_order=True)"),
-        *("window(tau=16)", "buffered(k1=32, k2=16)"),
+        *("segment(tau=16)", "segment(tau=16, states=16)", "segment(tau=16, offset='random', in_order=True)"),
+        *("window(tau=16)", "window(tau=16, states=32)", "buffered(k1=32, k2=16)", "buffered(k1=32, k2=16, states=32)"),
     ],
     "unbiased truncation": [
         *("randomized(keep=0.9375)", "randomized(keep=0.9375, states=16)"),
@@ -41,7 +41,7 @@ FAMILIES = {
 def main(_: int = 0, results: Path | None = None, lengths: Sequence[int] = LENGTHS) -> None:
     device = jax.devices()[0].device_kind
     print(f"{device}: temporaries (kB) of one gradient, B = {BATCH_SIZE}, tanh, {HIDDEN} hidden, {SYMBOLS} symbols")
-    print(f"\n{'T':32}" + "".join(f"{length:>10}" for length in lengths) + f"{'exponent':>10}{'states':>8}")
+    print(f"\n{'T':48}" + "".join(f"{length:>10}" for length in lengths) + f"{'exponent':>10}{'states':>8}")
     rows = []
     for family, texts in FAMILIES.items():
         for text in texts:
@@ -50,7 +50,7 @@ def main(_: int = 0, results: Path | None = None, lengths: Sequence[int] = LENGT
             power = exponent(lengths, sizes)
             rows += [{"family": family, "exponent": power} | one for one in found]
             line = "".join(f"{size / 1e3:10.1f}" for size in sizes)
-            print(f"{text:32}{line}{power:10.2f}{found[-1]['states']:8}", flush=True)
+            print(f"{text:48}{line}{power:10.2f}{found[-1]['states']:8}", flush=True)
     if results is not None:
         folder = folder_of(results, "memory", device)
         buffer = io.BytesIO()
@@ -72,9 +72,8 @@ def measured(text: str, length: int) -> dict[str, Any]:
 
 
 def exponent(lengths: Sequence[int], sizes: Sequence[int]) -> float:
-    """Of the memory's growth with the length, over the longer half."""
-    half = (len(lengths) - 1) // 2
-    return float(np.log(sizes[-1] / sizes[half]) / np.log(lengths[-1] / lengths[half]))
+    """Of the memory's growth with the length: the slope of a line through all points, log-log."""
+    return float(np.polyfit(np.log(lengths), np.log(sizes), 1)[0])
 
 
 def figure(table: pl.DataFrame) -> Any:
@@ -90,7 +89,9 @@ def figure(table: pl.DataFrame) -> Any:
             look = style_of(str(text)) | {"linestyle": ["-", "--", ":"][i % 3]}
             sizes = line["temporary_bytes"].to_numpy() / 1e3
             axes.plot(line["length"], sizes, **look)
-            ends.append((np.log(sizes[-1]), f"{text}  T^{line['exponent'][0]:.1f}", look["color"]))
+            power = line["exponent"][0]
+            growth = "T^0" if abs(power) < 0.1 else f"T^{power:.1f}"
+            ends.append((np.log(sizes[-1]), f"{text}  {growth}", look["color"]))
         step, place = 0.075 * np.log(4 * high / low), -np.inf
         for value, words, colour in sorted(ends):  # names that would lie on each other are moved up
             place = max(value, place + step)

@@ -7,6 +7,7 @@ constants of the program.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +19,8 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Fixed, Law
 from tbptt_jax.estimators.predicted import Estimate
 from tbptt_jax.gradients.cuts.engine import cut_scan
-from tbptt_jax.gradients.cuts.kinds import Cut, Gates, Lags, Truncates
+from tbptt_jax.gradients.cuts.kinds import Cut, Lags, Truncates
+from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.models import (
     Batch,
     Model,
@@ -134,28 +136,52 @@ def states_before(model: Model, params: Params, state: State, inputs: PyTree) ->
 
 def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Estimate, PyTree]:
     """What a cut backward pass makes of a chunk that starts from a state, and the state after it."""
-    few_states = isinstance(cut, Gates) and cut.states is not None
 
     def loss_and_state(params):
-        read = chunk_loss_step_by_step if few_states else chunk_loss
+        read = chunk_loss if cut.states is None else chunk_loss_step_by_step
         return read(model, params, state, batch, partial(cut_scan, cut=cut))
 
     (loss, after), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
     return Estimate(loss, grads), after
 
 
-class WindowedEstimator(Truncation):
+@dataclass(frozen=True, kw_only=True)
+class LookingBack(Truncation):
+    """A truncation of losses that look back, as `all_at_once` says, and that see each other's steps.
+
+    With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
+    are needed; beside them the credits of all losses, or blocks of losses, that see a step.
+    """
+
+    states: int | str | None = field(default=None, metadata={"static": True})
+
+    @abstractmethod
+    def all_at_once(self, length: int) -> Cut:
+        """The cut of `length` steps, where all states are kept."""
+
+    def cut(self, key: Array | None, length: int, batch_size: int | None):
+        cut = self.all_at_once(length).keeping(kept(self.states, length), length)
+        if cut is None:
+            raise UserError(f"{self.name}: states={self.states!r} needs lengths that are Python numbers, got {self}")
+        return cut
+
+    def law(self, length: int):
+        return Fixed()
+
+    def states_alive(self, length: int):
+        return kept(self.states, length) or length
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowedEstimator(LookingBack):
     """A truncation that lets each loss see a number of lags."""
 
     @abstractmethod
     def lags(self, length: int) -> Array | int:
         """How many lags a loss sees, in a sequence of `length` steps; it may be traced."""
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None):
+    def all_at_once(self, length: int):
         return Lags(self.lags(length))
-
-    def law(self, length: int):
-        return Fixed()
 
 
 def warmed_up(est: Estimator, model: Any, params: Params, batch: Any, key: Array | None, chunks: Whole) -> Carry:

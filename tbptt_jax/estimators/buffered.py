@@ -3,15 +3,12 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from jaxtyping import Array
-
-from tbptt_jax.estimators.base import Truncation
-from tbptt_jax.estimators.laws import Fixed
+from tbptt_jax.estimators.base import LookingBack
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
 
 
 @dataclass(frozen=True)
-class Buffered(Truncation):
+class Buffered(LookingBack):
     """Every k2 steps, their losses are backpropagated through the last k1 ≥ k2 steps.
 
     A loss sees its own step and between k1 − k2 and k1 − 1 steps before it. k1 = k2 = τ is `segment(τ)`, k2 = 1 is
@@ -36,8 +33,5 @@ class Buffered(Truncation):
     def nominal_length(self):
         return self.k1
 
-    def cut(self, key: Array | None, length: int, batch_size: int | None):
+    def all_at_once(self, length: int):
         return Gates(None) if self.k2 >= length else Blocks(self.k1, self.k2)
-
-    def law(self, length: int):
-        return Fixed()

@@ -1,7 +1,8 @@
 """Regular truncation: the sequence in segments, each backpropagated on its own."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Patterns
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
-from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
 from tbptt_jax.pytree import Whole
 
 
@@ -40,8 +41,6 @@ class Segment(GatedEstimator):
             if isinstance(self.offset, str):
                 raise UserError(f'segment: offset must be a whole number or "random", got {self.offset!r}')
             self.require_whole("offset", 0)
-        elif self.in_order:
-            raise UserError('segment: in_order needs a fixed offset, got offset="random"')
         if self.in_order and self.states is not None:
             raise UserError(f"segment: in_order keeps tau states; leave states out, got states={self.states!r}")
         if self.in_order and self.reach:
@@ -107,28 +106,37 @@ class Segment(GatedEstimator):
         length, _ = sequence_shape(batch)
         weights = jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights * 1.0
         batch, total_weight = batch._replace(weights=weights), jnp.sum(weights)
-        one_step = jax.tree.map(lambda leaf: leaf[:1], batch)
-        shapes, _ = jax.eval_shape(lambda: Full()(model, params, carry, one_step, None))
+        first, tau = self.first(key), int(self.tau)
+        whole = isinstance(first, int) and first == 0 and length % tau == 0
+        if not whole:
+            model = Stopping(model)  # in the first segment and the last, where there is no step
+        of = partial(in_segments if whole else in_segments_from, batch, first, tau)
+        shapes, _ = jax.eval_shape(lambda: Full()(model, params, carry, of(0), None))
 
-        def add_segment(carry_and_sum, part):
+        def add_segment(carry_and_sum, number):
             """One more segment: its own mean loss and gradient, by its share of the weights."""
+            part: Any = of(number)
             estimate, carry = Full()(model, params, carry_and_sum[0], part, None)
             share = jnp.sum(part.weights) / jnp.where(total_weight == 0, 1, total_weight)
             total = jax.tree.map(lambda old, new: (old + share * new).astype(old.dtype), carry_and_sum[1], estimate)
             return (carry, total), None
 
-        first = min(self.first(None), length)
-        rest = first + (length - first) // self.tau * self.tau
-        state = carry, jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
-        head, body, tail = (
-            jax.tree.map(lambda leaf, part=part: leaf[part], batch)
-            for part in (slice(0, first), slice(first, rest), slice(rest, length))
-        )
-        if first > 0:
-            state, _ = add_segment(state, head)
-        if first < rest:
-            stacked = jax.tree.map(lambda leaf: leaf.reshape(-1, self.tau, *leaf.shape[1:]), body)
-            state, _ = lax.scan(add_segment, state, stacked)
-        if rest < length:
-            state, _ = add_segment(state, tail)
-        return state[1], state[0]
+        start = carry, jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), shapes)
+        count = -(-length // tau) + (not isinstance(first, int) or first > 0)
+        (carry, estimate), _ = lax.scan(add_segment, start, jnp.arange(count))
+        return estimate, carry
+
+
+def in_segments(batch: Batch, first: Any, tau: int, number: Any) -> Batch:
+    """A segment of a batch that is a whole number of them."""
+    return jax.tree.map(lambda leaf: lax.dynamic_slice_in_dim(leaf, number * tau, tau), batch)
+
+
+def in_segments_from(batch: Batch, first: Any, tau: int, number: Any) -> Batch:
+    """A segment of a batch of which the first ends after `first` steps, for `Stopping`: outside there is no step."""
+    length, batch_size = sequence_shape(batch)
+    steps = jnp.arange(tau) + number * tau - (-first) % tau
+    there = (steps >= 0) & (steps < length)
+    part = jax.tree.map(lambda leaf: leaf[jnp.clip(steps, 0, length - 1)], batch)
+    going = jnp.broadcast_to(there[:, None], (tau, batch_size))
+    return part._replace(inputs=(part.inputs, going), weights=jnp.where(going, part.weights, 0))

@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
 from tbptt_jax.gradients.cuts.engine import cut_scan
-from tbptt_jax.gradients.cuts.kinds import Gates
+from tbptt_jax.gradients.cuts.kinds import Blocks, Gates, Lags
 from tbptt_jax.gradients.cuts.schedule import advances, schedule, split
 from tests.problems import MODELS, distance, problem
 
@@ -18,7 +18,18 @@ T, B, H = 11, 2, 3
 KEYS = jax.random.split(jax.random.key(0), 5)
 W, H0, XS = (jax.random.normal(key, shape) for key, shape in zip(KEYS, ((H, H), (B, H), (T, B, H))))
 GATES = 2 * jax.random.uniform(KEYS[3], (T, B)) * jax.random.bernoulli(KEYS[4], 0.7, (T, B))
-CUTS = {"none": None, "gates [T]": GATES[:, 0], "gates [T, B]": GATES}
+CUTS = {
+    "none": Gates(None),
+    "gates [T]": Gates(GATES[:, 0]),
+    "gates [T, B]": Gates(GATES),
+    "segments from an offset": Blocks(3, 3, 1, whole=False),
+    "overlapping blocks": Blocks(5, 2),
+    "overlapping blocks from an offset": Blocks(6, 4, 3, whole=False),
+    "blocks of everything": Blocks(40, 3),
+    "window of 1": Lags(1),
+    "window of 3": Lags(3),
+    "window of all": Lags(100),
+}
 
 
 @cache
@@ -84,15 +95,15 @@ def program(cut):
 
 @pytest.mark.parametrize("name", CUTS)
 def test_derivatives_are_those_with_all_states(name):
-    gates = CUTS[name]
+    cut = CUTS[name]
     moving = (0.3 * W, 0.2 * H0, 0.1 * XS)
 
     @jax.jit
     def derivatives(*at):
-        value = program(Gates(gates))
+        value = program(cut)
         found = [(jax.grad(value, (0, 1, 2))(*at), jax.jvp(value, at, moving)[1])]
         for states in (1, 2, 3, 5, 10, 11, 40):
-            ours = program(Gates(gates, states=states))
+            ours = program(cut.keeping(states, T))
             found.append((jax.grad(ours, (0, 1, 2))(*at), jax.jvp(ours, at, moving)[1], jax.grad(ours)(*at)))
         return found
 
@@ -103,11 +114,27 @@ def test_derivatives_are_those_with_all_states(name):
         assert distance(alone, theirs[0]) < 1e-12  # what does not move is left out
 
 
+def test_steps_with_a_rule_of_their_own_for_the_way_back():
+    @jax.custom_vjp
+    def twice(h):
+        return 2 * h
+
+    twice.defvjp(lambda h: (2 * h, None), lambda _, bar: (2 * bar,))
+
+    def value(w, cut):
+        return jnp.sum(jnp.sin(cut_scan(lambda h, x: (jnp.tanh(twice(h) @ w.T + x),) * 2, H0, XS, cut)[1]))
+
+    for cut in (Lags(4), Blocks(5, 2)):
+        assert distance(jax.grad(value)(W, cut.keeping(3, T)), jax.grad(value)(W, cut)) < 1e-12
+
+
 def test_second_derivatives_of_the_exact_one_alone():
     few, all_states = (jax.hessian(program(Gates(None, states=states)))(W, H0, XS) for states in (3, None))
     assert distance(few, all_states) < 1e-10
     with pytest.raises(tb.UserError, match="states: a cut scan that keeps few states has no second derivative"):
         jax.hessian(program(Gates(GATES, states=3)))(W, H0, XS)
+    with pytest.raises(tb.UserError, match="states: a cut scan that keeps few states has no second derivative"):
+        jax.hessian(program(Lags(3).keeping(3, T)))(W, H0, XS)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -120,6 +147,9 @@ def test_estimators_that_keep_few_states_give_the_same(name):
         (tb.Segment(2), [tb.Segment(2, states=3)]),
         (tb.Randomized(0.6), [tb.Randomized(0.6, states=2)]),
         (tb.ARTBP(3.0), [tb.ARTBP(3.0, states=2)]),
+        (tb.Window(3), [tb.Window(3, states=1), tb.Window(3, states=4), tb.Window(3, states=40)]),
+        (tb.OutputOnly(), [tb.OutputOnly(states=2)]),
+        (tb.Buffered(5, 2), [tb.Buffered(5, 2, states=2), tb.Buffered(5, 2, states="sqrt")]),
     ]
 
     @jax.jit
@@ -168,8 +198,13 @@ def test_scan_and_truncate_take_states():
     key = jax.random.key(1)
     drawn = jax.grad(lambda w: loss(w, truncation=tb.Randomized(0.7), key=key))(W)
     assert distance(jax.grad(lambda w: loss(w, truncation=kept, key=key))(W), drawn) < 1e-12
-    with pytest.raises(tb.UserError, match="states: gates are needed, and window"):
-        loss(W, truncation=tb.Window(3), states=2)
+    window = jax.grad(lambda w: loss(w, truncation=tb.Window(3)))(W)
+    assert distance(jax.grad(lambda w: loss(w, truncation=tb.Window(3), states=2))(W), window) < 1e-12
+    assert distance(jax.grad(tb.truncate(loss, tb.Window(3, states=2)))(W), window) < 1e-12
+    with pytest.raises(tb.UserError, match=r"states: telescope\(.*needs those of all steps side by side"):
+        loss(W, truncation=tb.Telescope(), states=2, key=key)
+    with pytest.raises(tb.UserError, match="window: states=2 needs lengths that are Python numbers"):
+        jax.jit(lambda tau: jax.grad(lambda w: loss(w, truncation=tb.Window(tau, states=2)))(W))(3)
     for wrong in (0, -1, True, "all"):
         with pytest.raises(tb.UserError, match='states: a whole number of at least 1, or "sqrt", is needed'):
             loss(W, states=wrong)
@@ -184,6 +219,7 @@ def test_states_belong_to_the_text_and_the_structure_of_an_estimator():
     assert [e.states_alive(64) for e in (tb.Full(), tb.Full(states=8), tb.Full(states="sqrt"), tb.Window(4))] == [
         *(64, 8, 16, 64)
     ]
+    assert [e.states_alive(64) for e in (tb.Window(4, states=8), tb.Buffered(4, 2, states=16))] == [8, 16]
     assert [e.states_alive(64) for e in (tb.Segment(8, in_order=True), tb.RTRL(), tb.ES())] == [8, 1, 1]
     with pytest.raises(tb.UserError, match="in_order keeps tau states"):
         tb.Segment(4, in_order=True, states=3)
@@ -207,17 +243,21 @@ def test_memory_is_that_of_the_states_that_are_kept():
     grows = {est: temporaries(est, 4096) / temporaries(est, 256) for est in ESTIMATORS}
     assert grows[tb.Full()] > 12
     assert grows[tb.Full(states="sqrt")] <= 4 * 1.2
-    for est in (tb.Full(states=32), tb.Segment(16, in_order=True), tb.Segment(16, states=32)):
+    for est in BOUNDED:
         assert grows[est] <= 1.2, (str(est), grows[est])
 
 
-ESTIMATORS = [
-    tb.Full(),
-    tb.Full(states="sqrt"),
+BOUNDED = [
     tb.Full(states=32),
     tb.Segment(16, in_order=True),
+    tb.Segment(16, "random", in_order=True),
     tb.Segment(16, states=32),
+    tb.Window(8, states=32),
+    tb.Buffered(16, 8, states=32),
+    tb.Randomized(0.9, states=32),
+    tb.ARTBP(16.0, states=32),
 ]
+ESTIMATORS = [tb.Full(), tb.Full(states="sqrt"), *BOUNDED]
 
 
 def test_nothing_is_said_of_states_that_are_all_kept():

@@ -16,9 +16,9 @@ import jax
 from jax import lax
 from jaxtyping import PyTree
 
-from tbptt_jax.gradients.cuts.kinds import Cut, Gates
+from tbptt_jax.gradients.cuts.kinds import Cut
 from tbptt_jax.gradients.cuts.linear_map import CutMap, tangent_of, tangents_of_floats
-from tbptt_jax.gradients.cuts.recompute import RecomputingMap, keep_to_gates, scan_in_blocks
+from tbptt_jax.gradients.cuts.recompute import RecomputingMap, keep_to_cut, scan_in_blocks
 from tbptt_jax.gradients.cuts.schedule import schedule
 from tbptt_jax.gradients.cuts.transposed import linear
 from tbptt_jax.jax_internals import ClosedJaxpr, jaxpr_as_fun, parted, without_prints
@@ -51,8 +51,7 @@ def run(
 ) -> tuple[PyTree, PyTree]:
     """The scan with a derivative of its own."""
     total = length if length is not None else jax.tree.leaves(xs)[0].shape[0]
-    states = cut.states if isinstance(cut, Gates) else None
-    plan = schedule(total, states) if states is not None and states < total else None
+    plan = schedule(total, cut.states) if cut.states is not None and cut.states < total else None
 
     @jax.custom_jvp
     def cut_scan(consts, init, xs, cut):
@@ -62,8 +61,7 @@ def run(
     def derivative(primals, tangents):
         consts, init, xs, cut = primals
         if plan is not None:
-            assert isinstance(cut, Gates)
-            consts, init, xs = keep_to_gates(cut, (consts, init, xs))
+            consts, init, xs = keep_to_cut(cut, (consts, init, xs))
             final, ys, slots = scan_in_blocks(partial(steps.forward, consts), init, xs, plan)
             moving = [tangents_of_floats(*part) for part in zip(primals[:3], tangents[:3])]
             few = RecomputingMap(steps.again, moving, plan)

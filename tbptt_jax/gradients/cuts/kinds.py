@@ -1,4 +1,4 @@
-"""Three ways to cut the derivative of a scan, each with the order of computation that suits it.
+"""Four ways to cut the derivative of a scan, each with the order of computation that suits it.
 
 A cut turns the pullbacks of all steps into credits: for every step t the credit on h_t that comes from later steps,
 `[T, ...]`, and the credit on the initial state. `y_bar[t]` is the cotangent of what step t put out, `final_bar` that of
@@ -9,13 +9,14 @@ perturbations of the outputs and the last state: the transpose of the same map.
     Gates(values)            δ_{t-1} = gate_t · Jᵀ(δ_t, y_bar_t)         one step after the other
     Blocks(depth, stride)    losses in blocks, each carried `depth` steps   blocks side by side, `depth` deep
     Lags(tau)                D ← shift(Jᵀ(D, y_bar)), τ − 1 times         all steps side by side, τ deep
+    InFlight(left, ...)      blocks or lags, of which few states are kept   step by step, several credits side by side
 
 Their numbers are leaves of pytrees, and so of no declared type: JAX puts other things in their place.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -24,40 +25,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, PyTree
 
+from tbptt_jax.gradients.cuts.cut import KeepsAll, Stepwise, add, where, zeros_like
 from tbptt_jax.gradients.cuts.gate import scale
+from tbptt_jax.gradients.cuts.in_flight import InFlight, in_flight
 from tbptt_jax.gradients.cuts.linearize import Pullbacks, Pushes
-from tbptt_jax.jax_internals import varying_axes
-
-
-class AnyCut(ABC):
-    """What all cuts can do; those that are the same for all sequences as it stands here."""
-
-    def along(self, axis: int) -> "Cut":
-        """The same for a state in which the sequences lie along this axis."""
-        return self  # type: ignore[return-value]
-
-    def as_gates(self, length: int) -> Array | None:
-        """The same cut as gates `[T]` or `[T, B]`; None where no gates are this cut."""
-        return None
-
-    @abstractmethod
-    def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
-        """The credits of all steps, and that on the initial state."""
-
-    def pull(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list, list]:
-        """What consts receive, the credit on the initial state, and what the inputs receive."""
-        credits, initial = self.credits(pullbacks, final_bar, ys_bar)
-        consts_bar, _, xs_bar = pullbacks.side_by_side(pullbacks.saved, credits, ys_bar)
-        return consts_bar, initial, xs_bar
-
-    @abstractmethod
-    def perturbations(self, pushes: Pushes, init_dot: list, direct: list, ys_dot: list) -> tuple[list, list]:
-        """Perturbations of the last state and of the outputs."""
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["gates"], meta_fields=["axis", "states"])
 @dataclass(frozen=True)
-class Gates(AnyCut):
+class Gates(KeepsAll, Stepwise):
     """A factor on the credit that each step passes back: `[T]`, or `[T, B]` over an axis of the state.
 
     None is a gate of 1 everywhere: full backpropagation. With `states`, so many are kept at once at most besides the
@@ -73,6 +49,13 @@ class Gates(AnyCut):
 
     def as_gates(self, length: int) -> Array:
         return jnp.ones(length) if self.gates is None else self.gates
+
+    def stepwise(self, states: int, length: int) -> "Gates":
+        return replace(self, states=states)
+
+    @property
+    def is_exact(self) -> bool:
+        return self.gates is None
 
     def passed(self, moved: list) -> list:
         """Credits, or perturbations, after one gate: `gates` of a single step."""
@@ -95,10 +78,14 @@ class Gates(AnyCut):
 
         return lax.scan(forth, init_dot, (pushes.saved, direct, ys_dot, self.gates), pushes.length)
 
+    def push(self, step: Callable, at: tuple, moving: tuple[list, list, list]) -> tuple[list, list]:
+        own, moved, x = moving
+        return jax.jvp(step, at, (own, self.passed(moved), x))[1]
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=["offset"], meta_fields=["depth", "stride", "whole"])
 @dataclass(frozen=True)
-class Blocks(AnyCut):
+class Blocks(KeepsAll):
     """The losses in blocks of `stride` steps, each block's credit carried back through `depth` steps, at most.
 
     Blocks end at the steps offset + stride, offset + 2·stride, ...; one that ends at `offset` itself comes first where
@@ -115,6 +102,11 @@ class Blocks(AnyCut):
         step = jnp.arange(length)
         cuts = ((step - self.offset) % self.stride == 0) & (step > 0)
         return 1.0 - cuts if self.depth == self.stride else None
+
+    def stepwise(self, states: int, length: int) -> Gates | InFlight:
+        if self.depth == self.stride:
+            return Gates(self.as_gates(length), states=states)
+        return in_flight(self.depth, self.stride, self.offset, length, states)
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         length = pullbacks.length
@@ -190,7 +182,7 @@ class Blocks(AnyCut):
 
 @partial(jax.tree_util.register_dataclass, data_fields=["tau", "weights"], meta_fields=[])
 @dataclass(frozen=True)
-class Lags(AnyCut):
+class Lags(KeepsAll):
     """Every loss sees the lags 0..tau−1 and no more. A tau that is traced serves every tau with one compilation.
 
     `weights` `[T]`, if given, are factors on the lags; the first is 1.
@@ -198,6 +190,11 @@ class Lags(AnyCut):
 
     tau: Any
     weights: Any = None
+
+    def stepwise(self, states: int, length: int) -> InFlight | None:
+        if self.weights is not None or not isinstance(self.tau, int):
+            return None
+        return in_flight(self.tau, 1, 0, length, states)
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         def look_back(turn, credits):
@@ -241,7 +238,7 @@ class Lags(AnyCut):
         return (min if isinstance(self.tau, int) else jnp.minimum)(self.tau, length) - 1
 
 
-Cut = Gates | Blocks | Lags
+Cut = Gates | Blocks | Lags | InFlight
 
 
 class Truncates(ABC):
@@ -277,21 +274,3 @@ class Truncates(ABC):
         if batch_size is None:
             found = jax.tree.map(lambda leaf: leaf[:, None], found)
         return lax.stop_gradient(found)
-
-
-def add(a: list, b: list) -> list:
-    """Leaf by leaf."""
-    return [x + y for x, y in zip(a, b, strict=True)]
-
-
-def where(mask: Array, leaf: Any):
-    """The leaf where the mask, over its leading axes, holds; 0 elsewhere."""
-    return jnp.where(mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim)), leaf, 0)
-
-
-def zeros_like(leaf: Any, stacked: Any = ()):
-    """Zeros `[*stacked, *leaf.shape]` that vary over the devices of a `shard_map` as the leaf does."""
-    leaf = jnp.asarray(leaf)  # a literal, too, may be a constant of the program
-    zeros = jnp.zeros((*stacked, *leaf.shape), leaf.dtype)
-    axes = varying_axes(leaf)
-    return lax.pcast(zeros, axes, to="varying") if axes else zeros

@@ -10,7 +10,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import PyTree
 
-from tbptt_jax.gradients.cuts.kinds import Gates, zeros_like
+from tbptt_jax.gradients.cuts.cut import Stepwise, zeros_like
 from tbptt_jax.gradients.cuts.linearize import Flow, Linearized, Pushes, RunAgain, filled
 from tbptt_jax.jax_internals import transposes_side_by_side
 from tbptt_jax.leaves import floats, is_float, with_floats
@@ -74,7 +74,7 @@ class CutMap:
 
         start = final_bar, [zeros_like(leaf) for leaf in self.flow.of_consts(consts)]
         parts = (states, xs, memory, cut, ys_bar)
-        size = STRETCH if isinstance(cut, Gates) else None
+        size = STRETCH if isinstance(cut, Stepwise) else None
         (init_bar, consts_bar), xs_bar = in_stretches(stretch, start, parts, size)
         return [consts_bar, [bar for bar, still in zip(init_bar, self.init_still) if not still], xs_bar]
 

@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.gradients.cuts.kinds import Gates, zeros_like
+from tbptt_jax.gradients.cuts.cut import Stepwise, zeros_like
 from tbptt_jax.gradients.cuts.linear_map import CutMap
 from tbptt_jax.gradients.cuts.linearize import filled
 from tbptt_jax.gradients.cuts.schedule import Schedule
@@ -56,13 +56,13 @@ class RecomputingMap(CutMap):
 
         def forth(state_and_moved: tuple, row: tuple) -> tuple[tuple, list]:
             state, moved = state_and_moved
-            x, x_dot, gates = row
+            x, x_dot, cut = row
             at = flow.of_consts(consts), floats(state), flow.of_xs(x)
-            _, (moved, seen) = jax.jvp(partial(flow, consts, state, x), at, (consts_dot, gates.passed(moved), x_dot))
+            moved, seen = cut.push(partial(flow, consts, state, x), at, (consts_dot, moved, x_dot))
             return (flow.step(consts, state, x)[0], moved), seen
 
-        (_, final), ys = lax.scan(forth, (init, init_dot), (xs, xs_dot, cut))
-        return final, ys
+        (_, final), ys = lax.scan(forth, (init, cut.starting(init_dot)), (xs, xs_dot, cut))
+        return cut.ending(final), ys
 
     def pull(self, kept: tuple, cotangents: tuple[list, list]) -> list[list]:  # type: ignore[override]
         """Cotangents of what moves, by the moves of the schedule."""
@@ -109,13 +109,14 @@ class RecomputingMap(CutMap):
         plan = self.plan
         consts_bar = [zeros_like(leaf) for leaf in flow.of_consts(consts)]
         xs_bar = [zeros_like(leaf) for leaf in flow.of_xs(xs)]
-        carry = (take(slots, 0), slots, final_bar, consts_bar, xs_bar)
+        carry = (take(slots, 0), slots, cut.entering(final_bar), consts_bar, xs_bar)
         (_, _, credit, consts_bar, xs_bar), _ = lax.scan(move, carry, jnp.asarray(plan.moves))
         if plan.head:
             credit, more, bar = back(init, credit, window(rows, 0, plan.head))
             consts_bar = jax.tree.map(jnp.add, consts_bar, more)
             xs_bar = [lax.dynamic_update_slice_in_dim(leaf, one, 0, 0) for leaf, one in zip(xs_bar, bar)]
-        return [consts_bar, [bar for bar, still in zip(credit, self.init_still) if not still], xs_bar]
+        init_bar = cut.leaving(credit)
+        return [consts_bar, [bar for bar, still in zip(init_bar, self.init_still) if not still], xs_bar]
 
 
 def window(tree: PyTree, start: Any, size: int) -> PyTree:
@@ -131,10 +132,10 @@ def take(slots: PyTree, place: Any) -> PyTree:
     return jax.tree.map(lambda leaf: lax.dynamic_index_in_dim(leaf, place, keepdims=False), slots)
 
 
-def keep_to_gates(cut: Gates, tree: PyTree) -> PyTree:
-    """What the forward pass is of: where gates are other than 1, its states have no derivative that would be cut in the
-    same places, and asking for one is an error."""
-    return tree if cut.gates is None else differentiated_once(tree)
+def keep_to_cut(cut: Stepwise, tree: PyTree) -> PyTree:
+    """What the forward pass is of: where something is cut, its states have no derivative that would be cut in the same
+    places, and asking for one is an error."""
+    return tree if cut.is_exact else differentiated_once(tree)
 
 
 @jax.custom_jvp

@@ -1,7 +1,6 @@
 """`scan`: a `jax.lax.scan` whose derivative can be cut. It says what may be asked for; `engine` does it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -61,7 +60,7 @@ def scan(
     else:
         cut = Gates(None if gates is None else checked_gates(gates, steps, init, reverse))
     if states is not None:
-        cut = keeping(cut, kept(states, steps), truncation)
+        cut = keeping(cut, kept(states, steps), steps, truncation)
     return scan_with_cut(f, init, xs, steps, reverse, unroll, cut=cut)
 
 
@@ -83,14 +82,12 @@ def in_order(leaves: PyTree, reverse: bool) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), leaves) if reverse else leaves
 
 
-def keeping(cut: Cut, states: int | None, truncation: Any) -> Cut:
+def keeping(cut: Cut, states: int | None, steps: int, truncation: Any) -> Cut:
     """The cut with so many states kept."""
-    if not isinstance(cut, Gates):
-        raise UserError(
-            f"states: gates are needed, and {truncation} has none; for segments write Segment(tau, states=...), and a "
-            "window needs the states of all steps side by side"
-        )
-    return replace(cut, states=states)
+    few = cut.keeping(states, steps)
+    if few is None:
+        raise UserError(f"states: {truncation} needs those of all steps side by side; leave states={states} out")
+    return few
 
 
 def require_truncation(truncation: Any) -> None:
