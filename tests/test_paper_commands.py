@@ -82,7 +82,7 @@ def test_every_command_and_experiment_is_completed(capfd, shell):
     "line, expected",
     [
         ("tbptt st", ["status"]),
-        ("tbptt run bre", ["break_even", "break_even_conditions"]),
+        ("tbptt run bre", ["break_even", "break_even_conditions", "break_even_memory"]),
         ("tbptt new ta", ["task"]),
         ("tbptt new bre", []),
     ],

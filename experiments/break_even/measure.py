@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array
@@ -10,7 +10,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.lab.config import Config
+from tbptt_jax.lab.config import Chosen, Config
 from tbptt_jax.lab.protocol import clipped_adam, laid_at_random
 from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task
@@ -49,19 +49,33 @@ def measure(config: Config, key: Array):
     population = replace(task, batch_size=config["population"]).batch(jax.random.fold_in(key, 1))
     length = task.length  # of a stream, as much as is between two updates of the training
     batch = jax.tree.map(lambda leaf: leaf[:length], population)
-    moments = {}
+    moments, sides = {}, []
     for one in config.chosen:
         est = laid_at_random(one.estimator)
         if est.law(length) is None:
             raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
-        moments[one] = moments_of(est, model, params, batch)
+        moments[one.series] = jax.device_get(moments_of(est, model, params, batch))
+        sides.append(Measured(one, est, one.series))
+    return [row | {"length": length} for row in pairs(sides, moments)]
+
+
+class Measured(NamedTuple):
+    """An estimator as a grid names it, what it is made into, and what it is called where others are held against it."""
+
+    one: Chosen
+    est: Estimator
+    name: str
+
+
+def pairs(sides: list[Measured], moments: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for every unbiased estimator against every biased one, from their moments by name."""
     rows = []
-    for ours in (one for one in config.chosen if one.estimator.unbiased != "never"):
-        for theirs in (one for one in config.chosen if one.estimator.unbiased == "never"):
-            found = tb.exact.level(*(jax.device_get(moments[one]) for one in (ours, theirs)))
+    for ours in (side for side in sides if side.est.unbiased != "never"):
+        for theirs in (side for side in sides if side.est.unbiased == "never"):
+            found = tb.exact.level(moments[ours.name], moments[theirs.name])
             rows.append(
-                {"estimator": ours.text, "series": ours.series, "method": ours.method}
-                | {"against": theirs.series, "length": length}
+                {"estimator": ours.one.text, "series": ours.one.series, "method": ours.one.method}
+                | {"against": theirs.name}
                 | {name: min(value, 1e12) for name, value in found._asdict().items()}
                 | {"by_error": within_bounds(found.sequences), "by_efficiency": within_bounds(found.efficiency)}
             )

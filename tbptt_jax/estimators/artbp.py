@@ -36,7 +36,7 @@ class ARTBP(GatedEstimator):
         self.require("alpha", "a number above 1", lambda alpha: alpha > 1)
 
     @classmethod
-    def of_length(cls, tau: int):
+    def of_length(cls, tau: int | float):
         return cls(tau)
 
     @property

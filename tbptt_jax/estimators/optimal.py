@@ -57,7 +57,7 @@ class Optimal(Estimator):
         self.require_whole("longest", 2)
 
     @classmethod
-    def of_length(cls, tau: int):
+    def of_length(cls, tau: int | float):
         return cls(1 - 1 / tau)
 
     @property

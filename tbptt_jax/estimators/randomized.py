@@ -29,7 +29,7 @@ class Randomized(GatedEstimator):
         self.require("keep", "a number above 0 and at most 1", lambda keep: (keep > 0) & (keep <= 1))
 
     @classmethod
-    def of_length(cls, tau: int):
+    def of_length(cls, tau: int | float):
         return cls(1 - 1 / tau)
 
     @property
@@ -59,7 +59,7 @@ class Geometric(GatedEstimator):
         self.require("keep", "a number from 0 to 1", lambda keep: (keep >= 0) & (keep <= 1))
 
     @classmethod
-    def of_length(cls, tau: int):
+    def of_length(cls, tau: int | float):
         return cls(1 - 1 / tau)
 
     @property

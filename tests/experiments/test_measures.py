@@ -59,6 +59,11 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         ["hidden=2", "training=0", "population=32", "seed=0", "task=copy(length=60, longest=10)"],
         ["segment"],
     ),
+    "break_even_memory": Choices(
+        "smoke",
+        ["hidden=2", "tau=3", "training=0", "population=32", "chunks=2", "seed=0", "task=copy(length=6, longest=2)"],
+        ["optimal", "segment"],
+    ),
     "copy": Choices("smoke", ["symbols=96", "hidden=2", "batch_size=2", "tau=5"], ["rolling"], tasks=["copy"], seeds=2),
     "critics": Choices(
         "smoke",

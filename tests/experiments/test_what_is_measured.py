@@ -10,6 +10,7 @@ import pytest
 import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.experiments.break_even.measure import trained
+from tbptt_jax.experiments.break_even_memory.measure import at_memory, best_gates
 from tbptt_jax.experiments.lorenz_fit.measure import MODEL
 from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
 from tbptt_jax.experiments.online.measure import carried, cosine, mean_cosines
@@ -38,6 +39,25 @@ def test_the_radius_of_break_even_is_that_of_the_drawn_network():
     task = tb.make_task("copy(length=6, longest=2)")
     weights = trained(task, "tanh", 5, 0, 0, 0.6)["cell"]["W_hh"]
     assert np.abs(np.linalg.eigvals(weights)).max() == pytest.approx(0.6)
+
+
+def test_of_break_even_all_keep_as_many_states():
+    def held(est):
+        return at_memory(est, 8, 24, lambda: tb.Scheduled(jnp.full(24, 0.5)))
+
+    for est in (tb.Randomized(0.9), tb.ARTBP(8.0)):
+        (found,) = held(est).values()
+        assert type(found) is type(est) and tb.exact.longest_stretch(found, 24) == pytest.approx(8, abs=1e-3)
+    fixed = held(tb.Segment(8)) | {"window": held(tb.Window(8))[""], "buffered": held(tb.Buffered(8, 4))[""]}
+    assert fixed[""].offset == "random" and fixed[" from the first step"].offset == 0
+    assert all(tb.exact.longest_stretch(est, 24) <= 8 for est in fixed.values())
+    task = tb.make_task("copy(length=24, longest=4)")
+    model = task.model("tanh", 3)
+    best = best_gates(model, model.init(jax.random.key(0)), task, 8, 20, jax.random.key(1))
+    assert tb.exact.longest_stretch(best, 24) == pytest.approx(8, abs=0.05)
+    assert np.ptp(best.keeps[1:]) > 0.05  # and are not equal
+    with pytest.raises(tb.UserError, match="estimator: one whose exact variance is known is needed, got uoro"):
+        held(tb.UORO())
 
 
 def test_values_where_another_series_falls_to_a_level():

@@ -1,0 +1,49 @@
+"""Which truncation pays at equal memory? n* of every unbiased one against every biased one that keeps as many states.
+
+What a backward pass keeps is the longest stretch without a cut, which is twice the mean of one that is drawn and more.
+Here all truncations are as long as lets them keep so many states at once, on average: equal gates, ARTBP, and gates
+that cut where it costs least, against segments from a fixed step and from a random one, overlapping blocks, and
+windows. At one point of training, `rolling` is what overlapping blocks are: it runs the steps before a chunk again.
+"""
+
+from tbptt_jax.experiments.break_even_memory.claims import CLAIMS
+from tbptt_jax.experiments.break_even_memory.figures import draw
+from tbptt_jax.experiments.break_even_memory.measure import measure
+from tbptt_jax.lab.experiment import Experiment
+
+ESTIMATORS = ["randomized", "artbp", "optimal", "segment", "buffered", "window"]
+experiment = Experiment(
+    name="break_even_memory",
+    source='the lecture: unbiased truncation "doesn\'t actually work any better in practice"; at equal memory?',
+    summary="from how many sequences an update on unbiased truncation pays, where all keep as many states",
+    axes={
+        "smoke": {"task": ["copy(length=20, longest=4)"], "cell": "tanh", "estimator": ESTIMATORS, "tau": [4, 8]}
+        | {"training": 100, "hidden": 4, "population": 64, "chunks": 10, "seed": [0, 1]},
+        "default": {
+            "task": ["copy(length=60, longest=10)", "recall(distance=20)", "time_machine(length=64)"],
+            "cell": "tanh",
+            "estimator": ESTIMATORS,
+            "tau": [8, 16, 32],
+            "training": 1000,
+            "hidden": 16,
+            "population": 256,
+            "chunks": 300,
+            "seed": list(range(200, 212)),
+        },
+        "paper": {
+            "task": ["copy(length=60, longest=10)", "recall(distance=20)", "time_machine(length=64)"],
+            "cell": ["tanh", "gru", "lstm"],
+            "estimator": ESTIMATORS,
+            "tau": [8, 16, 32],
+            "training": 10_000,
+            "hidden": 64,
+            "population": 1024,
+            "chunks": 1000,
+            "seed": list(range(200, 212)),
+        },
+    },
+    together=("estimator",),
+    measure=measure,
+    plot=draw,
+    claims=CLAIMS,
+)

@@ -1,0 +1,89 @@
+"""What one cell measures."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+from jaxtyping import Array
+
+import tbptt_jax as tb
+from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.base import Estimator, warmed_up
+from tbptt_jax.estimators.laws import Fixed
+from tbptt_jax.estimators.optimal import keeps_for
+from tbptt_jax.experiments.break_even.measure import BATCH, Measured, moments_of, pairs, trained
+from tbptt_jax.lab.config import Config
+from tbptt_jax.models import Model, Params
+from tbptt_jax.tasks.base import Task
+
+HALVINGS = 30
+
+
+def measure(config: Config, key: Array):
+    task: Any = config.task
+    network = config["cell"], config["hidden"]
+    params = trained(task, *network, config["training"], config.seed)
+    model = task.model(*network)
+    population = first_steps(task, config["population"], jax.random.fold_in(key, 1))
+    gates = partial(best_gates, model, params, task, config["tau"], config["chunks"], jax.random.fold_in(key, 2))
+    moments, sides = {}, []
+    for one in config.chosen:
+        for where, est in at_memory(one.estimator, config["tau"], task.length, gates).items():
+            side = Measured(one, est, one.series + where)
+            moments[side.name] = jax.device_get(moments_of(est, model, params, population))
+            sides.append(side)
+    stretches = {side.one.series: tb.exact.longest_stretch(side.est, task.length) for side in sides}
+    return [row | {"length": task.length, "states": stretches[row["series"]]} for row in pairs(sides, moments)]
+
+
+def at_memory(est: Estimator, states: int, length: int, gates: Callable) -> dict[str, Estimator]:
+    """The estimator as long as lets it keep so many states at once, on average; segments laid in both ways."""
+    if isinstance(est, tb.Segment):
+        return {"": replace(est, offset="random"), " from the first step": replace(est, offset=0)}
+    if isinstance(est, tb.Optimal):
+        return {"": gates()}
+    law = est.law(length)
+    if law is None:
+        raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
+    if isinstance(law, Fixed):
+        return {"": est}
+    return {"": of_longest_stretch(type(est).of_length, states, length)}
+
+
+def of_longest_stretch(of_length: Any, states: int, length: int) -> Estimator:
+    """Of a family by a real number of at least 1 with which stretches grow, the estimator whose longest stretch has so
+    many states on average."""
+    low, high = 1.0, float(length)
+    for _ in range(HALVINGS):
+        middle = (low * high) ** 0.5
+        if tb.exact.longest_stretch(of_length(middle), length) < states:
+            low = middle
+        else:
+            high = middle
+    return of_length(high)
+
+
+def best_gates(model: Model, params: Params, task: Task, states: int, chunks: int, key: Array) -> Estimator:
+    """Gates that cut where it costs least, as `optimal` finds them on so many batches, which no other part sees."""
+    equal = of_longest_stretch(tb.Randomized.of_length, states, task.length)
+    weights = weights_seen(tb.Optimal(equal.keep, longest=task.length), model, params, task, chunks, key)
+
+    def of_length(tau: float) -> Estimator:
+        return tb.Scheduled(keeps_for(weights, 1 - 1 / tau))
+
+    return of_longest_stretch(of_length, states, task.length)
+
+
+@partial(jax.jit, static_argnames=("model", "task", "chunks"))
+def weights_seen(est: Estimator, model: Model, params: Params, task: Task, chunks: int, key: Array) -> Array:
+    """What `optimal` has learned."""
+    draw = partial(first_steps, task, BATCH)
+    return warmed_up(est, model, params, draw, key, chunks).weights[: task.length]
+
+
+def first_steps(task: Any, count: int, key: Array) -> Any:
+    """So many sequences; of a stream, as much as is between two updates of the training."""
+    batch = replace(task, batch_size=count).batch(key)
+    return jax.tree.map(lambda leaf: leaf[: task.length], batch)
