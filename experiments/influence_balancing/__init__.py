@@ -30,9 +30,10 @@ experiment = Experiment(
     summary="a parameter that helps at once and harms in the long run: who sees far enough to learn it",
     axes={
         "smoke": AXES
-        | {"tau": [10, 40, 41, 100, 109, 110, 200], "length": [LONG, 10], "updates": 2000, "samples": 64, "seeds": 2},
-        "default": AXES | {"tau": TAUS, "updates": 3000, "samples": 1024, "seeds": 20},
-        "paper": AXES | {"tau": list(range(1, 301)), "updates": 30_000, "samples": 4096, "seeds": 20},
+        | {"tau": [10, 40, 41, 100, 109, 110, 200], "length": [LONG, 10], "updates": 2000, "samples": 64, "seeds": 2}
+        | {"seed": 0},
+        "default": AXES | {"tau": TAUS, "updates": 3000, "samples": 1024, "seeds": 20, "seed": 0},
+        "paper": AXES | {"tau": list(range(1, 301)), "updates": 30_000, "samples": 4096, "seeds": 20, "seed": 0},
     },
     measure=measure,
     plot=draw,
