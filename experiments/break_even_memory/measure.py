@@ -21,7 +21,16 @@ from tbptt_jax.tasks.base import Task
 HALVINGS = 30
 
 
+def can_be_kept(config: Config) -> bool:
+    """No sequence keeps more states than it has steps."""
+    task: Any = config.task
+    return config.tau is None or config.tau < task.length
+
+
 def measure(config: Config, key: Array):
+    if not all(one.by_length for one in config.chosen):
+        named = ", ".join(one.given for one in config.chosen if not one.by_length)
+        raise UserError(f"estimator: its length follows from the states; name it alone, without arguments, got {named}")
     task: Any = config.task
     network = config["cell"], config["hidden"]
     params = trained(task, *network, config["training"], config.seed)
@@ -53,8 +62,8 @@ def at_memory(est: Estimator, states: int, length: int, gates: Callable) -> dict
 
 
 def of_longest_stretch(of_length: Any, states: int, length: int) -> Estimator:
-    """Of a family by a real number of at least 1 with which stretches grow, the estimator whose longest stretch has so
-    many states on average."""
+    """The estimator whose longest stretch has so many states on average, of those that `of_length` makes of a real
+    number from 1 on: with it, stretches grow."""
     low, high = 1.0, float(length)
     for _ in range(HALVINGS):
         middle = (low * high) ** 0.5
@@ -62,7 +71,10 @@ def of_longest_stretch(of_length: Any, states: int, length: int) -> Estimator:
             low = middle
         else:
             high = middle
-    return of_length(high)
+    found = of_length(high)
+    if abs(tb.exact.longest_stretch(found, length) - states) > 0.5:
+        raise UserError(f"tau: {states} states cannot be kept of {length} steps by any {found.name}")
+    return found
 
 
 def best_gates(model: Model, params: Params, task: Task, states: int, chunks: int, key: Array) -> Estimator:

@@ -147,7 +147,7 @@ def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: B
 
 @dataclass(frozen=True, kw_only=True)
 class LookingBack(Truncation):
-    """A truncation of losses that look back, as `all_at_once` says, and that see each other's steps.
+    """A truncation whose losses look back as `all_at_once` says, over steps that others see too.
 
     With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
     are needed; beside them the credits of all losses, or blocks of losses, that see a step.
@@ -162,7 +162,7 @@ class LookingBack(Truncation):
     def cut(self, key: Array | None, length: int, batch_size: int | None):
         cut = self.all_at_once(length).keeping(kept(self.states, length), length)
         if cut is None:
-            raise UserError(f"{self.name}: states={self.states!r} needs lengths that are Python numbers, got {self}")
+            raise UserError(f"{self.name}: states={self.states!r} needs lengths that are Python numbers, got {self!r}")
         return cut
 
     def law(self, length: int):

@@ -103,7 +103,7 @@ def scan_drawing(draw: Callable, key: Array | None, step: Callable, carry: PyTre
     """What `lax.scan` carries out of steps that read (x, what is drawn for it). `draw(key, length)` is called for a
     stretch of steps at a time: for single ones it would take long, and for all of them memory that grows with them."""
     length = jax.tree.leaves(xs)[0].shape[0]
-    if key is None or length <= STRETCH:
+    if key is None or length <= STRETCH or jax.eval_shape(lambda: draw(key, 1)) is None:
         return lax.scan(step, carry, (xs, draw(key, length)))[0]
     count, left = divmod(length, STRETCH)
 

@@ -133,10 +133,12 @@ def in_segments(batch: Batch, first: Any, tau: int, number: Any) -> Batch:
 
 
 def in_segments_from(batch: Batch, first: Any, tau: int, number: Any) -> Batch:
-    """A segment of a batch of which the first ends after `first` steps, for `Stopping`: outside there is no step."""
+    """A segment of a batch of which the first ends after `first` steps, for `Stopping`: behind it there is no step.
+    What stands there is its last one's again, so that nothing is read of a state that has no loss."""
     length, batch_size = sequence_shape(batch)
-    steps = jnp.arange(tau) + number * tau - (-first) % tau
-    there = (steps >= 0) & (steps < length)
-    part = jax.tree.map(lambda leaf: leaf[jnp.clip(steps, 0, length - 1)], batch)
-    going = jnp.broadcast_to(there[:, None], (tau, batch_size))
+    start = number * tau - (-first) % tau
+    begin, end = jnp.maximum(start, 0), jnp.minimum(start + tau, length)
+    steps = begin + jnp.arange(min(tau, length))
+    part = jax.tree.map(lambda leaf: leaf[jnp.clip(steps, 0, jnp.maximum(end - 1, 0))], batch)
+    going = jnp.broadcast_to((steps < end)[:, None], (len(steps), batch_size))
     return part._replace(inputs=(part.inputs, going), weights=jnp.where(going, part.weights, 0))

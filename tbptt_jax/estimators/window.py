@@ -29,6 +29,11 @@ class Window(WindowedEstimator):
     def nominal_length(self):
         return self.tau
 
+    @property
+    def constants(self) -> tuple[str, ...]:  # type: ignore[override]
+        """What is made again is laid out for a length that is a constant of the compiled program."""
+        return () if self.states is None else ("tau",)
+
     def lags(self, length: int):
         return self.tau
 

@@ -8,6 +8,7 @@ from jax import lax
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
+from tbptt_jax.benchmarks.memory import measured
 from tests.problems import distance, estimates, gradient_looking_back
 
 T, B, D, H, K = 10, 3, 4, 5, 2
@@ -134,6 +135,28 @@ def test_segments_in_order_from_a_random_offset_are_those_side_by_side(tau):
     for seed in range(6):
         (ours, after), (theirs, end) = both(jax.random.key(seed))
         assert distance(ours, theirs) < 1e-12 and distance(after, end) < 1e-12
+
+
+@pytest.mark.parametrize("offset", [3, "random"])
+def test_segments_in_order_read_no_state_without_a_loss(offset):
+    """A readout whose derivative is not a number at the first state, which is 0."""
+    model, params, batch = network(11)
+
+    def readout(params, h):
+        return model.readout(params, h / jnp.sqrt(jnp.sum(h**2, -1, keepdims=True)))
+
+    singular = tb.model(model.init, model.initial_state, model.step, readout, model.losses)
+    start = model.initial_state(params, B)
+    for seed in range(4):
+        ours, theirs = (
+            tb.Segment(4, offset, in_order)(singular, params, start, batch, jax.random.key(seed))[0]
+            for in_order in (True, False)
+        )
+        assert distance(ours, theirs) < 1e-12
+
+
+def test_segments_in_order_keep_no_more_than_there_is():
+    assert measured("segment(tau=4096, in_order=True)", 32)["temporary_bytes"] < 2e6
 
 
 def test_segments_in_order_need_constants_and_are_constants():

@@ -4,6 +4,7 @@ from functools import cache
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -201,6 +202,14 @@ def test_scan_and_truncate_take_states():
     window = jax.grad(lambda w: loss(w, truncation=tb.Window(3)))(W)
     assert distance(jax.grad(lambda w: loss(w, truncation=tb.Window(3), states=2))(W), window) < 1e-12
     assert distance(jax.grad(tb.truncate(loss, tb.Window(3, states=2)))(W), window) < 1e-12
+    both = jax.grad(lambda w: loss(w, truncation=tb.Window(3, states=2), states=5))(W)  # the latter counts
+    assert distance(both, window) < 1e-12
+    as_many = jax.grad(lambda w: loss(w, truncation=tb.Window(3, states=2), states=40))(W)
+    assert distance(as_many, window) < 1e-12
+    by_number = jax.grad(lambda w: loss(w, truncation=tb.Window(np.int64(3)), states=2))(W)
+    assert distance(by_number, window) < 1e-12
+    given = jax.jit(lambda est: jax.grad(lambda w: loss(w, truncation=est))(W))
+    assert distance(given(tb.Window(3, states=2)), window) < 1e-12  # an ordinary argument, its tau a constant
     with pytest.raises(tb.UserError, match=r"states: telescope\(.*needs those of all steps side by side"):
         loss(W, truncation=tb.Telescope(), states=2, key=key)
     with pytest.raises(tb.UserError, match="window: states=2 needs lengths that are Python numbers"):

@@ -13,7 +13,7 @@ from tbptt_jax.jax_internals import varying_axes
 
 
 class AnyCut(ABC):
-    """What all cuts can do; those that are the same for all sequences as it stands here."""
+    """What all cuts can do. What stands here is right for a cut that is the same for all sequences."""
 
     states: Any = None
     """How many states are kept at once at most besides the one at hand; None: all of them."""
@@ -27,11 +27,13 @@ class AnyCut(ABC):
         return None
 
     def keeping(self, states: int | None, length: int) -> Any:
-        """The same cut, which keeps so many states (None: all); None where it needs those of all steps side by side."""
-        return self if states is None or states >= length else self.stepwise(states, length)
+        """The same cut, which keeps so many states (None: as it is); None where it needs those of all steps."""
+        if states is None or (states >= length and self.states is None):
+            return self
+        return self.stepwise(states, length)
 
     def stepwise(self, states: int, length: int) -> "Stepwise | None":
-        """The same cut, which keeps fewer states than there are steps."""
+        """The same cut, going from step to step, which keeps so many states."""
         return None
 
     @abstractmethod
@@ -54,9 +56,12 @@ class KeepsAll(AnyCut):
 
 
 class Stepwise(AnyCut):
-    """A cut that goes from step to step, and so needs the states of a few steps at a time: `credits` and `pull` carry
-    credit back through some of the steps then, and its leaves `[T, ...]` are sliced like the steps. What is carried
-    may have another shape than a credit."""
+    """A cut that goes from step to step, and so needs the states of a few steps at a time.
+
+    Its leaves `[T, ...]` are sliced like the steps. `credits` and `pull` carry credit back through a stretch of them,
+    on the cut of that stretch; `push` takes one step, on the cut of that step. What is carried between them may have
+    another shape than a credit.
+    """
 
     is_exact: Any
     """Whether nothing is cut."""

@@ -16,6 +16,7 @@ import jax
 from jax import lax
 from jaxtyping import PyTree
 
+from tbptt_jax.gradients.cuts.cut import KeepsAll
 from tbptt_jax.gradients.cuts.kinds import Cut
 from tbptt_jax.gradients.cuts.linear_map import CutMap, tangent_of, tangents_of_floats
 from tbptt_jax.gradients.cuts.recompute import RecomputingMap, keep_to_cut, scan_in_blocks
@@ -51,7 +52,10 @@ def run(
 ) -> tuple[PyTree, PyTree]:
     """The scan with a derivative of its own."""
     total = length if length is not None else jax.tree.leaves(xs)[0].shape[0]
-    plan = schedule(total, cut.states) if cut.states is not None and cut.states < total else None
+    few: int | None = cut.states
+    if few is not None and few >= total and isinstance(cut, KeepsAll):
+        few = None
+    plan = None if few is None else schedule(total, min(few, total))
 
     @jax.custom_jvp
     def cut_scan(consts, init, xs, cut):

@@ -1,7 +1,7 @@
 """Blocks of losses, and windows, step by step: so few states are needed at a time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -34,6 +34,9 @@ class InFlight(Stepwise):
     states: int
 
     is_exact = False
+
+    def stepwise(self, states: int, length: int) -> "InFlight":
+        return replace(self, states=states)
 
     def alive(self) -> Bool[Array, "count"]:
         """Which of the credits in flight reach this step: of a single step."""

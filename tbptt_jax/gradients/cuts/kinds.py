@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, PyTree
 
@@ -192,9 +193,9 @@ class Lags(KeepsAll):
     weights: Any = None
 
     def stepwise(self, states: int, length: int) -> InFlight | None:
-        if self.weights is not None or not isinstance(self.tau, int):
+        if self.weights is not None or not isinstance(self.tau, int | np.integer):
             return None
-        return in_flight(self.tau, 1, 0, length, states)
+        return in_flight(int(self.tau), 1, 0, length, states)
 
     def credits(self, pullbacks: Pullbacks, final_bar: list, ys_bar: list) -> tuple[list, list]:
         def look_back(turn, credits):

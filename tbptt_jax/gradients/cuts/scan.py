@@ -39,7 +39,8 @@ def scan(
     gates are drawn for each of them. One draw for a whole batch has more variance.
 
     `states`, a number or "sqrt" (2 √T of them), bounds how many states are kept at once for the backward pass; the
-    others are made again. It goes with no cut, with gates, and with truncations that are gated.
+    others are made again. It goes with no cut, with gates, and with every truncation but those whose windows are
+    as long as is drawn or found (`telescope`, `adaptive`).
 
     The values are those of `lax.scan`, and so are the gradients where neither is given. With a cut it has derivatives
     of every order, in both modes: of one and the same cut linear map.
@@ -60,7 +61,7 @@ def scan(
     else:
         cut = Gates(None if gates is None else checked_gates(gates, steps, init, reverse))
     if states is not None:
-        cut = keeping(cut, kept(states, steps), steps, truncation)
+        cut = keeping(cut, states, steps, truncation)
     return scan_with_cut(f, init, xs, steps, reverse, unroll, cut=cut)
 
 
@@ -82,11 +83,14 @@ def in_order(leaves: PyTree, reverse: bool) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.flip(leaf, 0), leaves) if reverse else leaves
 
 
-def keeping(cut: Cut, states: int | None, steps: int, truncation: Any) -> Cut:
+def keeping(cut: Cut, states: int | str, steps: int, truncation: Any) -> Cut:
     """The cut with so many states kept."""
-    few = cut.keeping(states, steps)
+    few = cut.keeping(kept(states, steps), steps)
     if few is None:
-        raise UserError(f"states: {truncation} needs those of all steps side by side; leave states={states} out")
+        raise UserError(
+            f"states: {truncation} needs those of all steps side by side, since its windows are as long as is drawn or "
+            f"traced; leave states={states!r} out, or give a length that is a Python number"
+        )
     return few
 
 
