@@ -44,6 +44,14 @@ CLAIMS = (
     ),
     compare("A critic of what is to come ends below one step alone.", "Jaderberg et al. 2017", of("dni"), of("window")),
     compare(
+        "In LSTMs e-prop, which carries what a unit keeps of itself, ends below the derivative of one step.",
+        *("Bellec et al. 2020", of("eprop", "lstm"), of("window", "lstm")),
+    ),
+    compare(
+        "In LSTMs e-prop ends level with SnAp-1, which lets a unit's own recurrent weights count too.",
+        *("this package", of("eprop", "lstm"), of("snap", "lstm"), "level"),
+    ),
+    compare(
         "Element-wise LSTMs, whose exact gradient costs no more than SnAp-1, end below tanh networks with theirs.",
         *("Irie, Gopalakrishnan & Schmidhuber 2024", of("rtrl", "elstm"), of("rtrl")),
     ),

@@ -1,5 +1,6 @@
 """What one cell measures."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from math import isfinite, prod
 from typing import Any
@@ -27,6 +28,11 @@ STREAMS, SYMBOLS, SETTLED = 8, 256, 64
 
 
 def measure(config: Config, key: Array):
+    return learned_by(optax.adam, config, key)
+
+
+def learned_by(optimizer: Callable, config: Config, key: Array) -> list[dict[str, Any]]:
+    """One update a symbol, by the optimizer of each rate."""
     est, whole = config.estimator, config.task
     task, steps_an_update = in_a_stream(est, replace(whole, batch_size=1), 1)
     model = task.model(config["cell"], config["hidden"])
@@ -34,7 +40,7 @@ def measure(config: Config, key: Array):
         model,
         est,
         task,
-        optax.adam,
+        optimizer,
         steps=round(config["symbols"] / steps_an_update),
         key=key,
         evaluations=20,

@@ -86,6 +86,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     ),
     "meta_2d": Choices("smoke", ["steps=4", "unroll=2", "updates=40"], ["pes(particles=2)"], seeds=2),
     "online": Choices("smoke", ["symbols=600", "hidden=2"], ["uoro()"], seeds=2),
+    "online_optimizers": Choices("smoke", ["symbols=600", "hidden=2", "optimizer=sgd"], ["rtrl()"], seeds=2),
     "pes_variance": Choices(
         "smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"], seeds=2
     ),
