@@ -162,7 +162,9 @@ class Claim:
         found = rows.group_by([*each, *pairs]).agg(pl.col("value").mean(), pl.len().alias("_rows"))
         if found["_rows"].max() > 1 and not side.pooled:  # type: ignore[operator]
             raise ValueError(f"claim {self.sentence!r}: {side.name} has more than one row a seed in a setting")
-        return found.drop("_rows")
+        most = pl.col("_rows").max()
+        whole = found.filter(pl.col("_rows") == (most.over(each) if each else most))  # what lacks rows is another mean
+        return whole.drop("_rows")
 
 
 @dataclass(frozen=True)

@@ -283,3 +283,23 @@ def test_checks_hold_or_do_not():
     assert check.verdict(table([1], [2])).outcome == "holds"
     assert check.verdict(table([1], [9])).outcome == "violated"
     assert check.verdict(pl.DataFrame()).outcome == "not measured"
+
+
+def test_a_pooled_side_is_of_seeds_that_have_all_of_its_rows():
+    """Seeds that were added for another claim, about some of the rows, would be another mean."""
+
+    def rows(kind, seed, values):
+        return [{"kind": kind, "seed": seed, "tau": tau, "loss": value} for tau, value in values.items()]
+
+    table = pl.DataFrame(
+        [
+            row
+            for seed in (0, 1)
+            for kind, high in (("a", 2.0), ("b", 4.0))
+            for row in rows(kind, seed, {8: 1.0, 16: high})
+        ]
+        + [row for kind, high in (("a", 12.0), ("b", 4.0)) for row in rows(kind, 2, {16: high})]
+    )
+    sides = (Side(kind, pl.col("kind") == kind, pooled=True) for kind in "ab")
+    (found,) = Claim("", "", "loss", *sides).differences(table).values()
+    assert found.tolist() == [-1.0, -1.0]
