@@ -52,4 +52,4 @@ def message(best: pl.DataFrame) -> str:
     for (optimizer,), rows in both.group_by("optimizer", maintain_order=True):
         parts = zip(rows["task"], rows["report"] / rows["report_right"] - 1)
         lines.append(f"{optimizer}: " + ", ".join(f"{part:+.0%} on {task.partition('(')[0]}" for task, part in parts))
-    return "One step alone against the exact gradient, one update a symbol:\n" + "; ".join(lines)
+    return "One step alone against the exact gradient, one update a symbol:\n" + "\n".join(lines)
