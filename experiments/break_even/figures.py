@@ -64,12 +64,22 @@ def axis_of_sequences(axes: Any, *, name_batches: bool) -> None:
 def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool) -> None:
     axis_of_sequences(axes, name_batches=name_batches)
     for (ours, theirs), part in rows.group_by("method", "against", maintain_order=True):
-        value = pl.col(column)
-        ends = [value.quantile(0.25).alias("low"), value.median().alias("middle"), value.quantile(0.75).alias("high")]
-        across = part.group_by("tau").agg(*ends).sort("tau")
         look = style_of(theirs) | {"linestyle": DASHES.get(ours, ":")}
-        axes.plot(across["tau"], across["middle"], label=f"{ours} against {theirs}s", **look)
-        axes.fill_between(across["tau"], across["low"], across["high"], color=look["color"], alpha=0.1, linewidth=0)
+        over_networks(axes, part, column, look, f"{ours} against {theirs}s")
+    mark_exact(axes, rows)
+
+
+def over_networks(axes: Any, rows: pl.DataFrame, column: str, look: dict, name: str) -> None:
+    """The median of networks against τ, and their middle half."""
+    value = pl.col(column)
+    ends = [value.quantile(0.25).alias("low"), value.median().alias("middle"), value.quantile(0.75).alias("high")]
+    across = rows.group_by("tau").agg(*ends).sort("tau")
+    axes.plot(across["tau"], across["middle"], label=name, **look)
+    axes.fill_between(across["tau"], across["low"], across["high"], color=look["color"], alpha=0.1, linewidth=0)
+
+
+def mark_exact(axes: Any, rows: pl.DataFrame) -> None:
+    """Where an exact gradient with checkpoints keeps no more states; and the lengths that were measured."""
     exact = "exact gradient in as many states"
     axes.axvline(kept("sqrt", rows["length"][0]), color="0.35", linestyle=":", linewidth=0.9, label=exact)
     mark_taus(axes, taus_of(rows))

@@ -12,36 +12,19 @@ from tbptt_jax.experiments.break_even_memory.figures import draw
 from tbptt_jax.experiments.break_even_memory.measure import can_be_kept, measure
 from tbptt_jax.lab.experiment import Experiment
 
-ESTIMATORS = ["randomized", "artbp", "optimal", "segment", "buffered", "window"]
+AXES = {"cell": "tanh", "estimator": ["randomized", "artbp", "optimal", "segment", "buffered", "window"]}
+TASKS = ["copy(length=60, longest=10)", "recall(distance=20)", "time_machine(length=64)"]
+WHOLE = AXES | {"task": TASKS, "tau": [8, 16, 32], "seed": list(range(200, 212))}
 experiment = Experiment(
     name="break_even_memory",
     source='the lecture: unbiased truncation "doesn\'t actually work any better in practice"; at equal memory?',
     summary="from how many sequences an update on unbiased truncation pays, where all keep as many states",
     axes={
-        "smoke": {"task": ["copy(length=20, longest=4)"], "cell": "tanh", "estimator": ESTIMATORS, "tau": [4, 8]}
-        | {"training": 100, "hidden": 4, "population": 64, "chunks": 10, "seed": [0, 1]},
-        "default": {
-            "task": ["copy(length=60, longest=10)", "recall(distance=20)", "time_machine(length=64)"],
-            "cell": "tanh",
-            "estimator": ESTIMATORS,
-            "tau": [8, 16, 32],
-            "training": 1000,
-            "hidden": 16,
-            "population": 256,
-            "chunks": 300,
-            "seed": list(range(200, 212)),
-        },
-        "paper": {
-            "task": ["copy(length=60, longest=10)", "recall(distance=20)", "time_machine(length=64)"],
-            "cell": "tanh",
-            "estimator": ESTIMATORS,
-            "tau": [8, 16, 32],
-            "training": 10_000,
-            "hidden": 64,
-            "population": 1024,
-            "chunks": 1000,
-            "seed": list(range(200, 212)),
-        },
+        "smoke": AXES
+        | {"task": "copy(length=20, longest=4)", "tau": [4, 8], "seed": [0, 1]}
+        | {"training": 100, "hidden": 4, "population": 64, "chunks": 10},
+        "default": WHOLE | {"training": 1000, "hidden": 16, "population": 256, "chunks": 300},
+        "paper": WHOLE | {"training": 10_000, "hidden": 64, "population": 1024, "chunks": 1000},
     },
     together=("estimator",),
     makes_sense=can_be_kept,

@@ -4,11 +4,9 @@ from typing import Any
 
 import polars as pl
 
-from tbptt_jax.experiments.break_even.figures import NO_BATCH, axis_of_sequences
+from tbptt_jax.experiments.break_even.figures import NO_BATCH, axis_of_sequences, mark_exact, over_networks
 from tbptt_jax.experiments.break_even_memory.words import plural
-from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.lab.claims import needed
-from tbptt_jax.plots.along_tau import mark_taus, taus_of
 from tbptt_jax.plots.style import panels, style_of
 
 
@@ -38,15 +36,9 @@ def memory(table: pl.DataFrame) -> Any:
 
 def one_panel(axes: Any, rows: pl.DataFrame, *, name_batches: bool) -> None:
     axis_of_sequences(axes, name_batches=name_batches)
-    value = pl.col("by_error")
-    ends = [value.quantile(0.25).alias("low"), value.median().alias("middle"), value.quantile(0.75).alias("high")]
     for (series,), part in rows.group_by("series", maintain_order=True):
-        across, look = part.group_by("tau").agg(*ends).sort("tau"), style_of(str(series))
-        axes.plot(across["tau"], across["middle"], label=str(series), **look)
-        axes.fill_between(across["tau"], across["low"], across["high"], color=look["color"], alpha=0.12, linewidth=0)
-    exact = "exact gradient in as many states"
-    axes.axvline(kept("sqrt", rows["length"][0]), color="0.35", linestyle=":", linewidth=0.9, label=exact)
-    mark_taus(axes, taus_of(rows))
+        over_networks(axes, part, "by_error", style_of(str(series)), str(series))
+    mark_exact(axes, rows)
 
 
 def message(table: pl.DataFrame) -> str:

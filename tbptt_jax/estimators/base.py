@@ -147,7 +147,7 @@ def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: B
 
 @dataclass(frozen=True, kw_only=True)
 class LookingBack(Truncation):
-    """A truncation whose losses look back as `all_at_once` says, over steps that others see too.
+    """A truncation whose losses look back as `keeping_all` says, over steps that others see too.
 
     With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
     are needed; beside them the credits of all losses, or blocks of losses, that see a step.
@@ -156,11 +156,11 @@ class LookingBack(Truncation):
     states: int | str | None = field(default=None, metadata={"static": True})
 
     @abstractmethod
-    def all_at_once(self, length: int) -> Cut:
+    def keeping_all(self, length: int) -> Cut:
         """The cut of `length` steps, where all states are kept."""
 
     def cut(self, key: Array | None, length: int, batch_size: int | None):
-        cut = self.all_at_once(length).keeping(kept(self.states, length), length)
+        cut = self.keeping_all(length).keeping(kept(self.states, length), length)
         if cut is None:
             raise UserError(f"{self.name}: states={self.states!r} needs lengths that are Python numbers, got {self!r}")
         return cut
@@ -180,7 +180,7 @@ class WindowedEstimator(LookingBack):
     def lags(self, length: int) -> Array | int:
         """How many lags a loss sees, in a sequence of `length` steps; it may be traced."""
 
-    def all_at_once(self, length: int):
+    def keeping_all(self, length: int):
         return Lags(self.lags(length))
 
 

@@ -33,5 +33,5 @@ class Buffered(LookingBack):
     def nominal_length(self):
         return self.k1
 
-    def all_at_once(self, length: int):
+    def keeping_all(self, length: int):
         return Gates(None) if self.k2 >= length else Blocks(self.k1, self.k2)

@@ -68,6 +68,13 @@ def test_of_break_even_all_keep_as_many_states():
         experiment.measure(cell, jax.random.key(0))
 
 
+def test_the_optimizer_of_an_axis_is_the_one_that_learns():
+    experiment = load("online_optimizers")
+    sizes = Choices("smoke", ["symbols=200", "hidden=2"], ["window(tau=1)"], seeds=1)
+    losses = [experiment.measure(cell, jax.random.key(0))[0]["report"] for cell in cells(experiment, sizes)]
+    assert len(losses) == 3 and len(set(losses)) == 3
+
+
 def test_values_where_another_series_falls_to_a_level():
     falling, values = np.array([2.0, 1.8, 1.4, 1.5, 1.2]), np.array([5.0, 6.0, 10.0, 0.0, 0.0])
     assert where_it_falls_to(1.5, falling, values) == pytest.approx(9.0)  # three quarters of the way from 6 to 10
