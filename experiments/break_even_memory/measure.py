@@ -19,6 +19,7 @@ from tbptt_jax.models import Model, Params
 from tbptt_jax.tasks.base import Task
 
 HALVINGS = 30
+Stretch = Callable[[Estimator, int], float]
 
 
 def can_be_kept(config: Config) -> bool:
@@ -47,8 +48,10 @@ def measure(config: Config, key: Array):
     return [row | {"length": task.length, "states": stretches[row["series"]]} for row in pairs(sides, moments)]
 
 
-def at_memory(est: Estimator, states: int, length: int, gates: Callable) -> dict[str, Estimator]:
-    """The estimator as long as lets it keep so many states at once, on average; segments laid in both ways."""
+def at_memory(
+    est: Estimator, states: int, length: int, gates: Callable, stretch: Stretch = tb.exact.longest_stretch
+) -> dict[str, Estimator]:
+    """The estimator as long as lets it keep so many states, on average; segments laid in both ways."""
     if isinstance(est, tb.Segment):
         return {"": replace(est, offset="random"), " from the first step": replace(est, offset=0)}
     if isinstance(est, tb.Optimal):
@@ -58,34 +61,42 @@ def at_memory(est: Estimator, states: int, length: int, gates: Callable) -> dict
         raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
     if isinstance(law, Fixed):
         return {"": est}
-    return {"": of_longest_stretch(type(est).of_length, states, length)}
+    return {"": of_stretch(type(est).of_length, states, length, stretch)}
 
 
-def of_longest_stretch(of_length: Any, states: int, length: int) -> Estimator:
-    """The estimator whose longest stretch has so many states on average, of those that `of_length` makes of a real
-    number from 1 on: with it, stretches grow."""
+def of_stretch(of_length: Any, states: int, length: int, stretch: Stretch = tb.exact.longest_stretch) -> Estimator:
+    """The estimator whose stretch has so many states on average, of those that `of_length` makes of a real number from
+    1 on: with it, stretches grow."""
     low, high = 1.0, float(length)
     for _ in range(HALVINGS):
         middle = (low * high) ** 0.5
-        if tb.exact.longest_stretch(of_length(middle), length) < states:
+        if stretch(of_length(middle), length) < states:
             low = middle
         else:
             high = middle
     found = of_length(high)
-    if abs(tb.exact.longest_stretch(found, length) - states) > 0.5:
+    if abs(stretch(found, length) - states) > 0.5:
         raise UserError(f"tau: {states} states cannot be kept of {length} steps by any {found.name}")
     return found
 
 
-def best_gates(model: Model, params: Params, task: Task, states: int, chunks: int, key: Array) -> Estimator:
+def best_gates(
+    model: Model,
+    params: Params,
+    task: Task,
+    states: int,
+    chunks: int,
+    key: Array,
+    stretch: Stretch = tb.exact.longest_stretch,
+) -> Estimator:
     """Gates that cut where it costs least, as `optimal` finds them on so many batches, which no other part sees."""
-    equal = of_longest_stretch(tb.Randomized.of_length, states, task.length)
+    equal = of_stretch(tb.Randomized.of_length, states, task.length, stretch)
     weights = weights_seen(tb.Optimal(equal.keep, longest=task.length), model, params, task, chunks, key)
 
     def of_length(tau: float) -> Estimator:
         return tb.Scheduled(keeps_for(weights, 1 - 1 / tau))
 
-    return of_longest_stretch(of_length, states, task.length)
+    return of_stretch(of_length, states, task.length, stretch)
 
 
 @partial(jax.jit, static_argnames=("model", "task", "chunks"))

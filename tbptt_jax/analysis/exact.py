@@ -7,13 +7,14 @@ from tbptt_jax.analysis.moments import expected_gradient, gate_variances, varian
 from tbptt_jax.analysis.of_loss import truncation_bias
 from tbptt_jax.analysis.optimal import optimal_chances, optimal_keeps
 from tbptt_jax.analysis.spectrum import BiasCurve, LagSpectrum, bias_curve, lag_spectrum
-from tbptt_jax.analysis.stretch import longest_stretch
+from tbptt_jax.analysis.stretch import averaged_stretch, longest_stretch
 
 __all__ = [
     "BiasCurve",
     "BreakEven",
     "Evolution",
     "LagSpectrum",
+    "averaged_stretch",
     "bias_curve",
     "break_even",
     "by_sequence",

@@ -163,10 +163,23 @@ def over_sequences(
 
     `jacobians(t)` is (J_t `[H, H]`, F_t `[H, P]`) by the flattened state and the parameters that a step depends on.
     """
+    one, parts = sequence_by_sequence(moments, model, params, batch, shared, critic)
+    if shared:
+        return one(parts)
+    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), lax.map(one, parts))
+
+
+def sequence_by_sequence(
+    moments: Callable, model: Model, params: Params, batch: Batch, shared: bool, critic: Critic | None = None
+) -> tuple[Callable, PyTree]:
+    """What `over_sequences` sums, as a function of a part of a pytree whose leading axis are the sequences; of all of
+    it where they are taken as one."""
     run = trajectory(model, params, batch)
     dynamics = dynamics_of(model, params, run, batch, together=shared)
 
-    def one(before, inputs, own_credit, predicted):
+    def one(part):
+        before, inputs, own_credit, predicted = part
+
         def jacobians(t):
             step = dynamics.at(*jax.tree.map(lambda leaf: leaf[t], (before, inputs)))
             return step.jacobian(), step.direct()
@@ -176,10 +189,7 @@ def over_sequences(
 
     predicted, more = foreseen(critic, run, batch)
     parts = run.before, batch.inputs, [jnp.add(*pair) for pair in zip(run.own_credit, more)], predicted
-    if shared:
-        return one(*parts)
-    apart = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), parts)
-    return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), lax.map(lambda part: one(*part), apart))
+    return one, parts if shared else jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), parts)
 
 
 def dynamics_of(model: Model, params: Params, run: Trajectory, batch: Batch, *, together: bool) -> Dynamics:

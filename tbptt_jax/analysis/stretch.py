@@ -1,14 +1,19 @@
-"""The memory of a backward pass whose cuts are drawn: the longest stretch of states without a cut, on average.
+"""The memory of a backward pass whose cuts are drawn: the stretches of states between two of them.
 
 A stretch is what must be alive at once. Its mean length is not its longest: gates that cut every eighth step on average
-keep some twenty states somewhere in a sequence of 64. With a cut before step t + 1 of probability c_t(d) when the
-stretch has lasted d steps, P(no stretch is longer than m) follows from a walk over d = 1..m, and the mean longest
-stretch is Σ_{m ≥ 0} P(some stretch is longer than m).
+keep some twenty states somewhere in a sequence of 64, and a step lies in a stretch of fifteen on average. A walk over
+the steps says both: it carries how likely the stretch so far has lasted d steps, where a cut before step t has the
+probability `cut[t, d − 1]`. P(no stretch is longer than m) is what is left of a walk that ends at m + 1, and the mean
+longest stretch is Σ_{m ≥ 0} P(some stretch is longer than m); Σ_t E[2 d_t − 1] is the mean of Σ length².
 """
 
 from collections.abc import Callable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
@@ -20,39 +25,73 @@ def longest_stretch(est: Estimator, length: int) -> float:
 
     For a truncation that draws nothing it is its nominal length, the states that each of its losses looks back over.
     """
+    return stretch_under(est, length, "longest_stretch")
+
+
+def averaged_stretch(est: Estimator, length: int) -> float:
+    """E[the length of the stretch that a step lies in], averaged over the steps of a sequence: E[Σ length²] / T.
+
+    For a truncation that draws nothing it is its nominal length.
+    """
+    return stretch_under(est, length, "averaged_stretch")
+
+
+def stretch_under(est: Estimator, length: int, asked: str) -> float:
+    of_walk, of_pattern = {
+        "longest_stretch": (longest_of_walk, np.max),
+        "averaged_stretch": (averaged_of_walk, lambda lengths: np.sum(lengths**2) / length),
+    }[asked]
     law = est.law(length)
     if isinstance(law, Fixed):
         return float(min(est.nominal_length or length, length))
     if isinstance(law, Patterns):
-        gates, chances = np.asarray(law.gates), np.asarray(law.probabilities)
-        return float(chances @ [longest_run(row) for row in gates])
-    if isinstance(law, Independent):
-        mean, variance = np.asarray(law.mean, float), np.asarray(law.variance, float)
-        keep = mean**2 / np.maximum(mean**2 + variance, np.finfo(float).tiny)  # of gates that are 0 or one other value
-        return expected_longest(length, lambda t, ages: np.full(len(ages), 1 - keep[t]))
+        chances = np.asarray(law.probabilities)
+        return float(chances @ [of_pattern(stretches(row)) for row in np.asarray(law.gates)])
+    if not isinstance(law, Independent | Renewal):
+        raise UserError(f"{asked}: an estimator is needed of which it is known how it cuts, got {est}")
+    with jax.enable_x64(True):
+        return float(of_walk(cut_by_step_and_age(law, length)))
+
+
+def cut_by_step_and_age(law: Independent | Renewal, length: int) -> np.ndarray:
+    """The probability of a cut before step t, from 0, of a stretch of d steps: `[T, T]`, at [t, d − 1]."""
     if isinstance(law, Renewal):
-        cut = np.asarray(law.cut, float)
-        return expected_longest(length, lambda t, ages: cut[ages - 1])
-    raise UserError(f"longest_stretch: an estimator is needed of which it is known how it cuts, got {est}")
+        return np.broadcast_to(np.asarray(law.cut, float)[:length], (length, length))
+    mean, variance = np.asarray(law.mean, float), np.asarray(law.variance, float)
+    keep = mean**2 / np.maximum(mean**2 + variance, np.finfo(float).tiny)  # of gates that are 0 or one other value
+    return np.broadcast_to(1 - keep[:, None], (length, length))
 
 
-def longest_run(gates: np.ndarray) -> int:
-    """The most steps between two gates of 0, the first of which stands before the sequence."""
-    starts = np.flatnonzero(gates == 0)
-    ends = np.unique([0, *starts, len(gates)])
-    return int(np.diff(ends).max())
+def stretches(gates: np.ndarray) -> np.ndarray:
+    """The lengths between gates of 0, the first of which stands before the sequence."""
+    return np.diff(np.unique([0, *np.flatnonzero(gates == 0), len(gates)]))
 
 
-def expected_longest(length: int, cut: Callable[[int, np.ndarray], np.ndarray]) -> float:
-    """Of a walk whose stretch of d steps ends before step t (from 0) with the probability cut(t, d)."""
+@jax.jit
+def longest_of_walk(cut: Float[Array, "T T"]) -> Float[Array, ""]:
+    length = len(cut)
 
-    def none_is_longer(most: int) -> float:
-        ages = np.arange(1, most + 1)
-        at_age = np.zeros(most)
-        at_age[0] = 1.0
-        for t in range(1, length):
-            ends = cut(t, ages)
-            at_age = np.concatenate([[at_age @ ends], (at_age * (1 - ends))[:-1]])
-        return float(at_age.sum())
+    def some_is_longer(most: Array) -> Array:
+        last, _ = walk(cut, lambda at_age: at_age * (jnp.arange(length) < most))
+        return 1 - jnp.sum(last)
 
-    return 1.0 + sum(1 - none_is_longer(most) for most in range(1, length))
+    return 1 + jnp.sum(lax.map(some_is_longer, jnp.arange(1, length), batch_size=64))
+
+
+@jax.jit
+def averaged_of_walk(cut: Float[Array, "T T"]) -> Float[Array, ""]:
+    _, ages = walk(cut, lambda at_age: at_age)
+    return jnp.sum(ages @ (2 * jnp.arange(1, len(cut) + 1) - 1)) / len(cut)
+
+
+def walk(cut: Float[Array, "T T"], left: Callable) -> tuple[Float[Array, "T"], Float[Array, "T T"]]:
+    """How likely the stretch has lasted d steps at the last step, and at every one; `left` of it, each time."""
+
+    def step(at_age, ends):
+        leaves = at_age * ends
+        at_age = left(jnp.concatenate([jnp.sum(leaves)[None], (at_age - leaves)[:-1]]))
+        return at_age, at_age
+
+    first = left(jnp.zeros(len(cut)).at[0].set(1.0))
+    last, later = lax.scan(step, first, cut[1:])
+    return last, jnp.concatenate([first[None], later])

@@ -8,6 +8,7 @@ from tbptt_jax.estimators.base import Truncation as Truncation
 from tbptt_jax.estimators.base import WindowedEstimator as WindowedEstimator
 from tbptt_jax.estimators.base import gradient as gradient
 from tbptt_jax.estimators.buffered import Buffered as Buffered
+from tbptt_jax.estimators.by_age import ByAge as ByAge
 from tbptt_jax.estimators.by_name import all_estimators as all_estimators
 from tbptt_jax.estimators.by_name import make_estimator as make_estimator
 from tbptt_jax.estimators.es import ES as ES
@@ -26,6 +27,7 @@ from tbptt_jax.estimators.pes import PES as PES
 from tbptt_jax.estimators.predicted import Estimate as Estimate
 from tbptt_jax.estimators.randomized import Geometric as Geometric
 from tbptt_jax.estimators.randomized import Randomized as Randomized
+from tbptt_jax.estimators.renewal import RenewalEstimator as RenewalEstimator
 from tbptt_jax.estimators.reverse_kf import RKFRTRL as RKFRTRL
 from tbptt_jax.estimators.rolling import Rolling as Rolling
 from tbptt_jax.estimators.rtrl import RTRL as RTRL

@@ -26,6 +26,7 @@ STYLES = {
     "rolling": ("#004D40", "D"),
     "randomized": ("#D55E00", "o"),
     "artbp": ("#CC79A7", "P"),
+    "by_age": ("#009988", "H"),
     "geometric": ("#E69F00", "v"),
     "adaptive": ("#332288", "<"),
     "adaptive_rolling": ("#332288", "<"),

@@ -27,7 +27,10 @@ from tests.problems import (
 )
 
 exact = tb.exact
-GATED = [tb.Randomized(0.3), tb.Randomized(0.9), tb.Geometric(0.6), tb.ARTBP(3.0, 4.0), tb.ARTBP(1.5, 2.0)]
+GATED = [
+    *(tb.Randomized(0.3), tb.Randomized(0.9), tb.Geometric(0.6)),
+    *(tb.ARTBP(3.0, 4.0), tb.ARTBP(1.5, 2.0), tb.ByAge((0.0, 0.6, 0.2))),
+]
 
 
 def by_enumeration(name, est, shared):

@@ -27,8 +27,19 @@ from tests.problems import (
     total,
 )
 
-RANDOM = [tb.Randomized(0.7), tb.Randomized(0.2), tb.Geometric(0.7), tb.ARTBP(3.0, 4.0), tb.ARTBP(1.5, 2.0)]
+RANDOM = [
+    *(tb.Randomized(0.7), tb.Randomized(0.2), tb.Geometric(0.7)),
+    *(tb.ARTBP(3.0, 4.0), tb.ARTBP(1.5, 2.0), tb.ByAge((0.0, 0.6, 0.2))),
+]
 FALSE_ALARM = 1e-6  # the probability that a correct program fails a statistical test
+
+
+def chance_of_cut(est, age):
+    if isinstance(est, tb.ARTBP):
+        return est.alpha / ((est.alpha - 1) * est.length + age)
+    if isinstance(est, tb.ByAge):
+        return est.cuts[min(age, len(est.cuts)) - 1]
+    return 1 - est.keep
 
 
 def patterns(est):
@@ -36,7 +47,7 @@ def patterns(est):
     for kept in product((0, 1), repeat=LENGTH - 1):
         probability, gates, age = 1.0, [1.0], 1
         for keep in kept:
-            chance = 1 - est.alpha / ((est.alpha - 1) * est.length + age) if isinstance(est, tb.ARTBP) else est.keep
+            chance = 1 - chance_of_cut(est, age)
             probability *= chance if keep else 1 - chance
             gates.append(keep * (1.0 if isinstance(est, tb.Geometric) else 1 / chance))
             age = age + 1 if keep else 1
@@ -160,3 +171,21 @@ def test_a_random_offset_is_uniform_and_cuts_like_the_fixed_one():
         gates = jax.vmap(lambda key, est=est: est.gates(key, LENGTH, BATCH))(keys[:20])
         drawn = jax.jit(jax.vmap(lambda key, est=est: est(model, params, start, batch, key)[0].grads))(keys[:20])
         assert distance(drawn, gradients_on("tanh", gates)) < 1e-12
+
+
+def test_cuts_by_age_are_artbp_and_randomized_where_their_numbers_are():
+    artbp, length = tb.ARTBP(3.0, 4.0), 12
+    same = tb.ByAge([chance_of_cut(artbp, age) for age in range(1, length + 1)])
+    key = jax.random.key(5)
+    assert np.array_equal(same.gates(key, length, 7), artbp.gates(key, length, 7))
+    of_one, equal = (tb.exact.variance(est, *problem("tanh")) for est in (tb.ByAge(0.3), tb.Randomized(0.7)))
+    assert float(of_one) == pytest.approx(float(equal), rel=1e-12)
+
+
+@pytest.mark.parametrize("tau", [1.5, 2, 3, 8, 12.25])
+def test_segments_that_rest_have_the_mean_length_that_is_asked_for(tau):
+    est = tb.ByAge.of_length(tau)
+    assert est.nominal_length == pytest.approx(tau)
+    assert float(est.law(2000).mean_length()) == pytest.approx(tau)
+    assert sum(cut == 0 for cut in est.cuts) == int((tau - 1) / 2)
+    assert tb.ByAge((0.5, 0.0)).nominal_length is None and tb.ByAge((0.5, 0.0)).pace(7) == (7, 7.0)

@@ -10,7 +10,7 @@ import pytest
 import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.experiments.break_even.measure import trained
-from tbptt_jax.experiments.break_even_memory.measure import at_memory, best_gates, of_longest_stretch
+from tbptt_jax.experiments.break_even_memory.measure import at_memory, best_gates, of_stretch
 from tbptt_jax.experiments.lorenz_fit.measure import MODEL
 from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
 from tbptt_jax.experiments.online.measure import carried, cosine, mean_cosines
@@ -59,7 +59,7 @@ def test_of_break_even_all_keep_as_many_states():
     with pytest.raises(tb.UserError, match="estimator: one whose exact variance is known is needed, got uoro"):
         held(tb.UORO())
     with pytest.raises(tb.UserError, match="tau: 30 states cannot be kept of 24 steps by any randomized"):
-        of_longest_stretch(tb.Randomized.of_length, 30, 24)
+        of_stretch(tb.Randomized.of_length, 30, 24)
     experiment = load("break_even_memory")
     asked = {(cell["task"].partition("(")[0], cell["tau"]) for cell in cells(experiment, Choices())}
     assert ("recall", 16) in asked and ("recall", 32) not in asked  # which has 21 steps
