@@ -1,4 +1,4 @@
-"""Tests run in float64, and with the shapes and types of annotations checked at run time.
+"""Tests run in float64, and with the shapes of annotated arrays checked at run time.
 
 Their programs are tiny and many, so they are compiled as fast as can be, and kept for the tests that follow: each
 worker has a folder for them, and so have the processes that it starts.
@@ -29,9 +29,9 @@ if version("jaxlib").startswith("0.10."):  # of others nobody knows whether they
 
 from jaxtyping import install_import_hook  # noqa: E402
 
-import tests.types_checked  # noqa: E402, F401
+import tests.shapes_checked  # noqa: E402, F401
 
-install_import_hook("tbptt_jax", "tests.types_checked.checked")
+install_import_hook("tbptt_jax", "beartype.beartype")
 
 if version("jax").startswith("0.10."):  # a new context for each program would take a tenth of all time, and more
     from jax._src.interpreters import mlir

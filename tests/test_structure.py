@@ -6,10 +6,15 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import jaxtyping
 import pytest
 
 import tbptt_jax as tb
 from tbptt_jax import experiments
+from tbptt_jax.analysis.lengths import Contributions
+from tbptt_jax.estimators.scheduled import drawn
 
 PACKAGE = Path(sys.modules["tbptt_jax"].__file__).parent
 EXPERIMENTS = Path(experiments.__file__).parent
@@ -131,3 +136,12 @@ def test_ordinary_imports_work_and_packages_are_packages():
 
     assert Segment is tb.Segment and Copy is tb.Copy
     assert not callable(import_module("tbptt_jax.estimators")) and not callable(import_module("tbptt_jax.tasks"))
+
+
+def test_the_shapes_of_annotated_arrays_are_checked_while_tests_run():
+    """Without this, annotations would be comments."""
+    keeps = jnp.ones((3, 2))
+    with pytest.raises(jaxtyping.TypeCheckError):
+        drawn(jax.random.key(0), keeps, 2)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        Contributions(jnp.ones((2, 2, 1)), jnp.zeros(())).variance(keeps)

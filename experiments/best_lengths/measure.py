@@ -5,12 +5,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.lengths import LEFT_OUT, Contributions, contributions, least_variance
+from tbptt_jax.analysis.stretch import cut_by_step_and_age
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.estimators.laws import Independent, Renewal
 from tbptt_jax.experiments.break_even.measure import trained
 from tbptt_jax.experiments.break_even_memory.measure import at_memory, best_gates, first_steps
 from tbptt_jax.lab.config import Config
@@ -65,7 +68,9 @@ def relative_variance(est: Estimator, model: Model, params: Params, batch: Batch
 
 
 def cuts_by_age(est: Estimator, length: int) -> list[float] | None:
-    """The chances of a cut after 1, 2, … steps of a segment, where they depend on nothing else."""
-    if isinstance(est, tb.RenewalEstimator):
-        return [float(chance) for chance in est.cut_probability(jnp.arange(1, length))]
-    return [float(1 - est.keep)] * (length - 1) if isinstance(est, tb.Randomized) else None
+    """The chances of a cut after 1, 2, … steps of a segment, where they do not depend on the step."""
+    law = est.law(length)
+    if not isinstance(law, Renewal | Independent):
+        return None
+    chances = cut_by_step_and_age(law, length)[1:]
+    return chances[0, : length - 1].tolist() if np.allclose(chances, chances[0]) else None

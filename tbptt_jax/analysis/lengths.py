@@ -36,7 +36,7 @@ class Contributions(NamedTuple):
     squares: Float[Array, ""]
     """Σ over sequences of ‖full gradient‖², of what passes through states: what E‖estimate‖² is without cuts."""
 
-    def variance(self, cut: Float[Array, "T-1"]) -> Float[Array, ""]:
+    def variance(self, cut: Float[Array, "ages"]) -> Float[Array, ""]:
         """Of an estimate that is cut by this law, sequences apart; `cut` is by age."""
         return second_moment(cut, self.root) - self.squares
 
@@ -85,7 +85,7 @@ def products_of_pairs(model: Model, params: Params, batch: Batch) -> tuple[Float
 
 
 @jax.jit
-def second_moment(cut: Float[Array, "T-1"], root: Float[Array, "T T R"]) -> Float[Array, ""]:
+def second_moment(cut: Float[Array, "ages"], root: Float[Array, "T T R"]) -> Float[Array, ""]:
     """E‖estimate‖² for contributions whose products `root` has."""
     length, _, rank = root.shape
     longer = jnp.concatenate([jnp.ones(1), jnp.cumprod(1 - cut)])  # than d = 0..T−1 steps
@@ -111,7 +111,7 @@ def second_moment(cut: Float[Array, "T-1"], root: Float[Array, "T T R"]) -> Floa
 
 
 def optimal_cuts(
-    model: Model, params: Params, batch: Batch, states: float, memory: str = "averaged"
+    model: Model, params: Params, batch: Batch, states: int | float, memory: str = "averaged"
 ) -> tuple[float, ...]:
     """Cut probabilities by age, T − 1 of them, of least variance for a batch: `by_age(cuts)` takes them.
 
@@ -127,7 +127,7 @@ def optimal_cuts(
     return least_variance(found, states, memory)
 
 
-def least_variance(found: Contributions, states: float, memory: str) -> tuple[float, ...]:
+def least_variance(found: Contributions, states: int | float, memory: str) -> tuple[float, ...]:
     """The search of `optimal_cuts`, over the logarithms of the odds of cuts."""
     length = len(found.root)
 

@@ -25,7 +25,7 @@ def longest_stretch(est: Estimator, length: int) -> float:
 
     For a truncation that draws nothing it is its nominal length, the states that each of its losses looks back over.
     """
-    return stretch_under(est, length, "longest_stretch")
+    return of_law(est, length, "longest_stretch", longest_of_walk, np.max)
 
 
 def averaged_stretch(est: Estimator, length: int) -> float:
@@ -33,14 +33,10 @@ def averaged_stretch(est: Estimator, length: int) -> float:
 
     For a truncation that draws nothing it is its nominal length.
     """
-    return stretch_under(est, length, "averaged_stretch")
+    return of_law(est, length, "averaged_stretch", averaged_of_walk, lambda parts: np.sum(parts**2) / length)
 
 
-def stretch_under(est: Estimator, length: int, asked: str) -> float:
-    of_walk, of_pattern = {
-        "longest_stretch": (longest_of_walk, np.max),
-        "averaged_stretch": (averaged_of_walk, lambda lengths: np.sum(lengths**2) / length),
-    }[asked]
+def of_law(est: Estimator, length: int, asked: str, of_walk: Callable, of_pattern: Callable) -> float:
     law = est.law(length)
     if isinstance(law, Fixed):
         return float(min(est.nominal_length or length, length))

@@ -48,6 +48,14 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         "smoke", ["updates=4", "hidden=2", "tau=2", "batch=1,2", "task=agreement(distance=3)"], ["full()"], seeds=2
     ),
     "best_gates": Choices("smoke", ["losses=every step", "tau=2", "length=8", "chunks=4"], ["optimal", "randomized"]),
+    "best_lengths": Choices(
+        "smoke",
+        [
+            *("hidden=2", "tau=3", "training=0", "sequences=4", "seed=0", "task=copy(length=6, longest=2)"),
+            *("memory=averaged", "chunks=2"),
+        ],
+        ["by_age", "randomized"],
+    ),
     "bias_variance": Choices("smoke", ["tau=2", "length=8", "hidden=2", "samples=64"], ["segment", "uoro()"], seeds=2),
     "break_even": Choices(
         "smoke",
