@@ -42,7 +42,7 @@ def over_equal_gates(axes: Any, rows: pl.DataFrame) -> None:
 
 def cuts(table: pl.DataFrame) -> Any:
     """The chance of a cut against the age of a segment, with the most states: medians of networks."""
-    most = table.filter((pl.col("tau") == pl.col("tau").max().over("task")) & pl.col("cut").is_not_null())
+    most = table.filter((pl.col("tau") == pl.col("tau").max().over("task", "memory")) & pl.col("cut").is_not_null())
     figure, grid = panel_for_each(needed(most, "a law of lengths"), by_age, "chance of a cut")
     for axes in grid[-1]:
         axes.set_xlabel("steps since the last cut")

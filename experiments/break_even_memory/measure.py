@@ -18,7 +18,7 @@ from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Model, Params
 from tbptt_jax.tasks.base import Task
 
-HALVINGS = 30
+HALVINGS, MOST_TIMES = 30, 100
 Stretch = Callable[[Estimator, int], float]
 
 
@@ -68,6 +68,8 @@ def of_stretch(of_length: Any, states: int, length: int, stretch: Stretch = tb.e
     """The estimator whose stretch has so many states on average, of those that `of_length` makes of a real number from
     1 on: with it, stretches grow."""
     low, high = 1.0, float(length)
+    while stretch(of_length(high), length) < states and high < MOST_TIMES * length:
+        low, high = high, 2 * high
     for _ in range(HALVINGS):
         middle = (low * high) ** 0.5
         if stretch(of_length(middle), length) < states:

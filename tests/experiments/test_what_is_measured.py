@@ -60,6 +60,10 @@ def test_of_break_even_all_keep_as_many_states():
         held(tb.UORO())
     with pytest.raises(tb.UserError, match="tau: 30 states cannot be kept of 24 steps by any randomized"):
         of_stretch(tb.Randomized.of_length, 30, 24)
+    long = of_stretch(
+        tb.Randomized.of_length, 16, 21, tb.exact.averaged_stretch
+    )  # longer on average than there are steps
+    assert long.nominal_length > 21 and tb.exact.averaged_stretch(long, 21) == pytest.approx(16, abs=1e-3)
     experiment = load("break_even_memory")
     asked = {(cell["task"].partition("(")[0], cell["tau"]) for cell in cells(experiment, Choices())}
     assert ("recall", 16) in asked and ("recall", 32) not in asked  # which has 21 steps
