@@ -12,7 +12,10 @@ from tbptt_jax.plots.along_tau import mark_taus, taus_of
 from tbptt_jax.plots.style import panels, style_of
 
 NAMES = {"randomized": "equal gates", "by_age": "rest, then equal", "optimal": "best places"}
-WORDS = {"averaged": "averaged over steps", "longest": "where there are most"}
+WORDS = {"averaged": "states on average", "longest": "longest stretch"}
+FINE = [0.4, 0.6, 0.8, 1, 1.5, 2]
+FIRST = 4
+"""Steps of a segment that a title speaks of."""
 
 
 def draw(table: pl.DataFrame) -> dict:
@@ -24,6 +27,10 @@ def variance(table: pl.DataFrame) -> Any:
     figure, grid = panel_for_each(table, over_equal_gates, "variance / of equal gates")
     for axes in grid.flat:
         axes.set(yscale="log")
+        low, high = axes.get_ylim()
+        if high < 10 * low:
+            axes.set_yticks(FINE, labels=map(str, FINE), minor=False)
+            axes.set_ylim(low, high)
         mark_taus(axes, taus_of(table))
     for axes in grid[-1]:
         axes.set_xlabel("states kept")
@@ -46,7 +53,7 @@ def cuts(table: pl.DataFrame) -> Any:
     figure, grid = panel_for_each(needed(most, "a law of lengths"), by_age, "chance of a cut")
     for axes in grid[-1]:
         axes.set_xlabel("steps since the last cut")
-    finish(figure, grid, "The best law of lengths lets a segment rest, where ARTBP cuts most readily")
+    finish(figure, grid, ended(most))
     return figure
 
 
@@ -60,14 +67,28 @@ def by_age(axes: Any, rows: pl.DataFrame) -> None:
         axes.plot(middle["age"], middle["cut"], label=name_of(str(series)), **look_of(str(series)) | {"marker": ""})
 
 
+def ended(table: pl.DataFrame) -> str:
+    """How many segments end in their first steps, in the middle of networks and kinds of memory."""
+    chances = 1 - (1 - pl.element()).product()
+    early = table.with_columns(pl.col("cut").list.head(FIRST).list.eval(chances).list.first().alias("early"))
+    medians = early.group_by("task", "series", maintain_order=True).agg((100 * pl.col("early").median()).alias("early"))
+    words = []
+    for (task,), rows in medians.group_by("task", maintain_order=True):
+        of = dict(rows.select("series", "early").rows())
+        if BEST in of and "artbp" in of:
+            words.append(f"{of[BEST]:.0f} % on {str(task).partition('(')[0]} (artbp {of['artbp']:.0f} %)")
+    said = f"Of segments, the best law of lengths ends within {FIRST} steps:\n"
+    return said + ", ".join(words) if words else "When a segment is cut, by how long it has lasted"
+
+
 def panel_for_each(table: pl.DataFrame, one: Callable[[Any, pl.DataFrame], None], label: str) -> tuple[Any, Any]:
     """A row of panels for a kind of memory, a column for a task."""
     tasks, memories = (table[name].unique(maintain_order=True).to_list() for name in ("task", "memory"))
-    figure, grid = panels(len(memories), len(tasks), width=2.7, height=2.1, sharex="col", sharey=True)
+    figure, grid = panels(len(memories), len(tasks), width=2.7, height=2.1, sharex="col", sharey="col")
     for line, memory in zip(grid, memories):
         for axes, task in zip(line, tasks):
             one(axes, table.filter((pl.col("task") == task) & (pl.col("memory") == memory)))
-        line[0].set_ylabel(f"{label}\n(states: {WORDS[memory]})", fontsize=8)
+        line[0].set_ylabel(f"{label}\n(equal {WORDS[memory]})", fontsize=8)
     for axes, task in zip(grid[0], tasks):
         axes.set_title(task.partition("(")[0], fontsize=9)
     return figure, grid
