@@ -297,7 +297,7 @@ def test_a_summed_layer_that_breaks_its_word_is_named():
 
 def test_an_example_batch_is_asked_for_by_name():
     with pytest.raises(tb.UserError, match=r"batch: a Batch\(inputs, targets\) of arrays .* is needed, got 2"):
-        sequence_shape.__wrapped__(2)  # without the checks of types that tests run with
+        sequence_shape(2)
 
 
 def test_what_is_drawn_is_drawn_a_stretch_of_steps_at_a_time():
