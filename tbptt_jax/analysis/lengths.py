@@ -147,20 +147,25 @@ def least_variance(found: Contributions, states: int | float, memory: str) -> tu
 
         result = minimize(
             lambda odds: [np.asarray(part, float) for part in variance(odds)],
-            equal_cuts(kept, length),
+            at_memory(kept, np.zeros(length - 1)),
             jac=True,
             method="SLSQP",
             bounds=[(-LARGEST, LARGEST)] * (length - 1),
             constraints={"type": "eq", "fun": lambda x: float(kept(x)[0]), "jac": lambda x: np.asarray(kept(x)[1])},
             options={"maxiter": TURNS, "ftol": CLOSE},
         )
-    return tuple((1 / (1 + np.exp(-result.x))).tolist())
+        odds = at_memory(kept, result.x)
+    return tuple((1 / (1 + np.exp(-odds))).tolist())
 
 
-def equal_cuts(kept: Any, length: int) -> np.ndarray:
-    """Equal odds that keep as many states as they should."""
-    low, high = -LARGEST, LARGEST
-    for _ in range(40):
+def at_memory(kept: Any, odds: np.ndarray) -> np.ndarray:
+    """The odds, changed by one factor within the bounds, with which as many states are kept as should be."""
+
+    def changed(by: float) -> np.ndarray:
+        return np.clip(odds + by, -LARGEST, LARGEST)
+
+    low, high = -2 * LARGEST, 2 * LARGEST
+    for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if kept(np.full(length - 1, middle))[0] > 0 else (low, middle)
-    return np.full(length - 1, low)
+        low, high = (middle, high) if kept(changed(middle))[0] > 0 else (low, middle)
+    return changed(low)

@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import brentq
 
 import tbptt_jax as tb
+from tbptt_jax.analysis import lengths
 from tbptt_jax.analysis.lengths import contributions
 from tests.problems import LENGTH, problem
 
@@ -44,7 +45,7 @@ def test_no_law_of_three_steps_has_less_variance(memory):
     laws = [(first, second(first)) for first in np.linspace(0.02, 0.98, 17)]
     others = [float(tb.exact.variance(tb.ByAge(law), model, params, batch)) for law in laws if law[1] is not None]
     found = tb.ByAge(tb.exact.optimal_cuts(model, params, batch, 2, memory))
-    assert len(others) > 5 and stretch(found, 3) == pytest.approx(2, abs=1e-3)
+    assert len(others) > 5 and stretch(found, 3) == pytest.approx(2, rel=1e-9)
     assert float(tb.exact.variance(found, model, params, batch)) <= min(others) * 1.001
 
 
@@ -67,3 +68,10 @@ def test_it_has_less_variance_than_equal_cuts_and_artbp_of_as_many_states():
 def test_mistakes_have_names(options, words):
     with pytest.raises(ValueError, match=words):
         tb.exact.optimal_cuts(*problem("tanh"), **options)
+
+
+def test_a_search_that_ends_early_keeps_as_many_states(monkeypatch):
+    monkeypatch.setattr(lengths, "TURNS", 2)
+    for memory, stretch in (("averaged", tb.exact.averaged_stretch), ("longest", tb.exact.longest_stretch)):
+        found = tb.ByAge(tb.exact.optimal_cuts(*problem("tanh"), 4, memory))
+        assert stretch(found, LENGTH) == pytest.approx(4, rel=1e-9)
