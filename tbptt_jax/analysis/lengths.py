@@ -27,6 +27,7 @@ MEMORIES = {"averaged": averaged_of_walk, "longest": longest_of_walk}
 LARGEST = 9.0  # of a log odds ratio: probabilities are between 0.0001 and 0.9999
 TURNS, CLOSE = 200, 1e-5
 LEFT_OUT = 1e-3  # of the sum of squares, for the search
+LONGEST = 128  # steps: 8,256 pairs of a loss and a step, and half a gigabyte for the products of two
 
 
 class Contributions(NamedTuple):
@@ -45,11 +46,13 @@ class Contributions(NamedTuple):
 @takes_resets
 def contributions(model: Model, params: Params, batch: Batch, left_out: float = 0.0) -> Contributions:
     """Those of a batch, but for so much of their sum of squares. Memory is that of T⁴ / 4 numbers, and of T² P."""
+    length, _ = sequence_shape(batch)
+    if length > LONGEST:
+        raise UserError(f"batch: at most {LONGEST} steps are needed, since memory grows with T⁴, got {length}")
     products, squares = products_of_pairs(model, params, batch)
     values, vectors = np.linalg.eigh(np.asarray(products))
     values = np.maximum(values[::-1], 0)
     count = len(values) - int(np.searchsorted(np.cumsum(values[::-1]), left_out * values.sum(), side="right"))
-    length, _ = sequence_shape(batch)
     root = np.zeros((length, length, max(count, 1)), products.dtype)
     root[np.tril_indices(length)] = vectors[:, ::-1][:, : max(count, 1)] * np.sqrt(values[: max(count, 1)])
     return Contributions(jnp.asarray(root), squares)
@@ -116,7 +119,7 @@ def optimal_cuts(
     """Cut probabilities by age, T − 1 of them, of least variance for a batch: `by_age(cuts)` takes them.
 
     With them so many `states` are alive on average: "averaged" over steps (`averaged_stretch`), or where there are the
-    most of them ("longest": `longest_stretch`). The search is local, from equal probabilities; for T of some tens.
+    most of them ("longest": `longest_stretch`). The search is local, from equal probabilities; T is at most 128.
     """
     length, _ = sequence_shape(batch)
     if memory not in MEMORIES:

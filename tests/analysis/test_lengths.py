@@ -70,6 +70,13 @@ def test_mistakes_have_names(options, words):
         tb.exact.optimal_cuts(*problem("tanh"), **options)
 
 
+def test_sequences_whose_pairs_do_not_fit_are_refused():
+    model, params, batch = problem("tanh")
+    long = tb.Batch(*(jnp.tile(rows, (129,) + (1,) * (rows.ndim - 1))[:129] for rows in batch[:2]))
+    with pytest.raises(ValueError, match="batch: at most 128 steps are needed, .* got 129"):
+        tb.exact.optimal_cuts(model, params, long, states=4)
+
+
 def test_a_search_that_ends_early_keeps_as_many_states(monkeypatch):
     monkeypatch.setattr(lengths, "TURNS", 2)
     for memory, stretch in (("averaged", tb.exact.averaged_stretch), ("longest", tb.exact.longest_stretch)):
