@@ -64,18 +64,19 @@ def test_it_is_the_loop_with_the_same_gates(kind, gates):
     def theirs(*arguments):
         return read(by_loop(*arguments, gates))
 
-    every = (0, 1, 2)
-    close(tb.linear_scan(*arguments, gates=gates), by_loop(*arguments, gates))
-    close(jax.grad(ours, every)(*arguments), jax.grad(theirs, every)(*arguments))
-    moved = tuple(drawn(kind, *leaf.shape, seed=6) for leaf in arguments)
-    close(jax.jvp(ours, arguments, moved), jax.jvp(theirs, arguments, moved))
+    every, moved = (0, 1, 2), tuple(drawn(kind, *leaf.shape, seed=6) for leaf in arguments)
 
-    def twice(function):
-        return jax.jvp(jax.grad(function, every), arguments, moved)[1]
+    def derivatives(function):
+        gradient = jax.grad(function, every)
+        return (
+            gradient(*arguments),
+            jax.jvp(function, arguments, moved),
+            jax.jvp(gradient, arguments, moved)[1],
+            jax.vmap(lambda i: gradient(*(i * leaf for leaf in arguments)))(jnp.arange(3)),
+        )
 
-    close(twice(ours), twice(theirs))
-    seeds = jnp.arange(3)
-    close(*(jax.vmap(lambda i, f=f: jax.grad(f)(*(i * leaf for leaf in arguments)))(seeds) for f in (ours, theirs)))
+    close(*jax.jit(lambda: (tb.linear_scan(*arguments, gates=gates), by_loop(*arguments, gates)))())
+    close(*jax.jit(lambda: (derivatives(ours), derivatives(theirs)))())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_truncation_draws_the_gates_that_it_draws_for_a_loop(truncation):
         return h, h
 
     def gradients(scan):
-        return jax.grad(lambda *arguments: read(scan(*arguments)), (0, 1))(factors, added)
+        return jax.jit(jax.grad(lambda *arguments: read(scan(*arguments)), (0, 1)))(factors, added)
 
     for axis in (None, 0):
         how = {"truncation": truncation, "key": jax.random.key(7), "batch_axis": axis}
@@ -160,13 +161,12 @@ def test_networks_are_the_same_all_steps_at_once(cell, est, resets):
         )
     at_once = replace(est, parallel=True)
     assert tb.make_estimator(str(at_once)) == at_once
+    both = jax.jit(lambda carry: [how(model, params, carry, batch, key) for how in (est, at_once)])
     carry = est.init(model, params, batch, key)
     for _ in range(2):
-        one, after = est(model, params, carry, batch, key)
-        other, after_too = at_once(model, params, carry, batch, key)
-        close(one, other)
-        close(after, after_too)
-        carry = after
+        ours, theirs = both(carry)
+        close(ours, theirs)
+        _, carry = ours
 
 
 def test_streams_that_stand_still_in_places_are_the_same():
@@ -175,8 +175,8 @@ def test_streams_that_stand_still_in_places_are_the_same():
     stopping = Stopping(model)
     batch = batch._replace(inputs=(batch.inputs, jnp.arange(STEPS)[:, None] < jnp.array([5, STEPS])))
     carry = tb.Full().init(stopping, params, batch, key)
-    for one, other in zip(*(est(stopping, params, carry, batch, key) for est in (tb.Full(), tb.Full(parallel=True)))):
-        close(one, other)
+    ways = tb.Full(), tb.Full(parallel=True)
+    close(*jax.jit(lambda: [est(stopping, params, carry, batch, key) for est in ways])())
     task = AnBn(most=4, length=8, batch_size=2)
     model = task.model("mingru", 3)
     history = tb.train(model, tb.ARTBP(3.0, parallel=True), task, optax.sgd(0.1), steps=3, key=key, evaluations=1)
