@@ -127,11 +127,12 @@ def test_steps_with_a_rule_of_their_own_for_the_way_back():
         return jnp.sum(jnp.sin(cut_scan(lambda h, x: (jnp.tanh(twice(h) @ w.T + x),) * 2, H0, XS, cut)[1]))
 
     for cut in (Lags(4), Blocks(5, 2)):
-        assert distance(jax.grad(value)(W, cut.keeping(3, T)), jax.grad(value)(W, cut)) < 1e-12
+        ours, theirs = jax.jit(lambda w, cut=cut: [jax.grad(value)(w, how) for how in (cut.keeping(3, T), cut)])(W)
+        assert distance(ours, theirs) < 1e-12
 
 
 def test_second_derivatives_of_the_exact_one_alone():
-    few, all_states = (jax.hessian(program(Gates(None, states=states)))(W, H0, XS) for states in (3, None))
+    few, all_states = jax.jit(lambda: [jax.hessian(program(Gates(None, states=k)))(W, H0, XS) for k in (3, None)])()
     assert distance(few, all_states) < 1e-10
     with pytest.raises(tb.UserError, match="states: a cut scan that keeps few states has no second derivative"):
         jax.hessian(program(Gates(GATES, states=3)))(W, H0, XS)
@@ -141,17 +142,23 @@ def test_second_derivatives_of_the_exact_one_alone():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_estimators_that_keep_few_states_give_the_same(name):
+    """All of them for states of one leaf and of two; the two kinds of scan, all steps and windows, for every network."""
     model, params, batch = problem(name)
     key = jax.random.key(5)
 
     families = [  # what keeps all states, and what must equal it
-        (tb.Full(), [*(tb.Full(states=k) for k in (1, 2, 5)), tb.Full(states="sqrt")]),
-        (tb.Segment(2), [tb.Segment(2, states=3)]),
-        (tb.Randomized(0.6), [tb.Randomized(0.6, states=2)]),
-        (tb.ARTBP(3.0), [tb.ARTBP(3.0, states=2)]),
-        (tb.Window(3), [tb.Window(3, states=1), tb.Window(3, states=40)]),
-        (tb.Buffered(5, 2), [tb.Buffered(5, 2, states=2)]),
+        (tb.Full(), [tb.Full(states=2), tb.Full(states="sqrt")]),
+        (tb.Window(3), [tb.Window(3, states=1)]),
     ]
+    if name in ("tanh", "lstm"):
+        families += [
+            (tb.Full(), [tb.Full(states=1), tb.Full(states=5)]),
+            (tb.Segment(2), [tb.Segment(2, states=3)]),
+            (tb.Randomized(0.6), [tb.Randomized(0.6, states=2)]),
+            (tb.ARTBP(3.0), [tb.ARTBP(3.0, states=2)]),
+            (tb.Window(3), [tb.Window(3, states=40)]),
+            (tb.Buffered(5, 2), [tb.Buffered(5, 2, states=2)]),
+        ]
 
     @jax.jit
     def gradients(params):
@@ -182,34 +189,27 @@ def test_scan_and_truncate_take_states():
     def loss(w, **how):
         return jnp.sum(tb.scan(lambda h, x: (jnp.tanh(h @ w.T + x), h), H0, XS, **how)[1] ** 2)
 
-    exact = jax.grad(loss)(W)
-    assert distance(jax.grad(lambda w: loss(w, states=3))(W), exact) < 1e-12
-    assert (
-        distance(
-            jax.grad(lambda w: loss(w, states="sqrt", reverse=True))(W), jax.grad(lambda w: loss(w, reverse=True))(W)
-        )
-        < 1e-12
-    )
-    assert (
-        distance(jax.grad(lambda w: loss(w, gates=GATES, states=2))(W), jax.grad(lambda w: loss(w, gates=GATES))(W))
-        < 1e-12
-    )
-    assert distance(jax.grad(tb.truncate(loss, tb.Full(states=4)))(W), exact) < 1e-12
-    kept = tb.Randomized(0.7, states=3)
+    def gradient(**how):
+        return jax.grad(lambda w: loss(w, **how))
+
     key = jax.random.key(1)
-    drawn = jax.grad(lambda w: loss(w, truncation=tb.Randomized(0.7), key=key))(W)
-    assert distance(jax.grad(lambda w: loss(w, truncation=kept, key=key))(W), drawn) < 1e-12
-    window = jax.grad(lambda w: loss(w, truncation=tb.Window(3)))(W)
-    assert distance(jax.grad(lambda w: loss(w, truncation=tb.Window(3), states=2))(W), window) < 1e-12
-    assert distance(jax.grad(tb.truncate(loss, tb.Window(3, states=2)))(W), window) < 1e-12
-    both = jax.grad(lambda w: loss(w, truncation=tb.Window(3, states=2), states=5))(W)  # the latter counts
-    assert distance(both, window) < 1e-12
-    as_many = jax.grad(lambda w: loss(w, truncation=tb.Window(3, states=2), states=40))(W)
-    assert distance(as_many, window) < 1e-12
-    by_number = jax.grad(lambda w: loss(w, truncation=tb.Window(np.int64(3)), states=2))(W)
-    assert distance(by_number, window) < 1e-12
-    given = jax.jit(lambda est: jax.grad(lambda w: loss(w, truncation=est))(W))
-    assert distance(given(tb.Window(3, states=2)), window) < 1e-12  # an ordinary argument, its tau a constant
+    exact, window = gradient(), gradient(truncation=tb.Window(3))
+    pairs = [
+        (exact, gradient(states=3)),
+        (exact, jax.grad(tb.truncate(loss, tb.Full(states=4)))),
+        (gradient(reverse=True), gradient(reverse=True, states="sqrt")),
+        (gradient(gates=GATES), gradient(gates=GATES, states=2)),
+        [gradient(truncation=tb.Randomized(0.7, states=k), key=key) for k in (None, 3)],
+        (window, gradient(truncation=tb.Window(3), states=2)),
+        (window, jax.grad(tb.truncate(loss, tb.Window(3, states=2)))),
+        (window, gradient(truncation=tb.Window(3, states=2), states=5)),  # the latter counts
+        (window, gradient(truncation=tb.Window(3, states=2), states=40)),
+        (window, gradient(truncation=tb.Window(np.int64(3)), states=2)),
+    ]
+    found = jax.jit(lambda w: [(one(w), other(w)) for one, other in pairs])(W)
+    assert [i for i, both in enumerate(found) if distance(*both) >= 1e-12] == []
+    given = jax.jit(lambda est: gradient(truncation=est)(W))
+    assert distance(given(tb.Window(3, states=2)), jax.jit(window)(W)) < 1e-12  # an argument, its tau a constant
     with pytest.raises(tb.UserError, match=r"states: telescope\(.*needs those of all steps side by side"):
         loss(W, truncation=tb.Telescope(), states=2, key=key)
     with pytest.raises(tb.UserError, match="window: states=2 needs lengths that are Python numbers"):
