@@ -13,6 +13,7 @@ PUBLISHED = {  # by the shortest line: 10 where all are of one length
     "copy()": {5: 1.646, 10: 1.036, 15: 1.039, 20: 1.040, 30: 1.043, 0.9: 1.022, 0.5: 1.027, 0.1: 1.030},
     "copy(shortest=5)": {5: 1.47, 10: 1.39, 15: 1.37, 20: 1.35, 30: 1.31, 0.9: 1.35, 0.5: 1.32, 0.1: 1.29},
 }
+PERPLEXITY = pl.col("perplexity")
 WORDS = {"copy()": "lines of one length", "copy(shortest=5)": "lines of several lengths"}
 
 
@@ -38,11 +39,13 @@ def perplexity(table: pl.DataFrame):
         axes.axhline(part["blind"][0], color="0.4", linewidth=0.8, linestyle=":")
         axes.annotate("without recall", (0, part["blind"][0]), fontsize=7, color="0.4", va="bottom")
         axes.set_xticks(range(len(names)), labels=names, rotation=40, ha="right", fontsize=7.5)
-        axes.set(yscale="log", title=WORDS.get(task, task))
+        axes.set(yscale="log", title=f"{WORDS.get(task, task)}\n{best_of(part)}")
         axes.set_yticks([1, 1.2, 1.5, 2], labels=["1", "1.2", "1.5", "2"])
         axes.minorticks_off()
     grid[0, 0].set_ylabel("perplexity on the report set")
-    figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
+    figure.suptitle(
+        "Copying by truncations of K\n(medians of networks; black: as published)", fontsize=9.5, x=0.02, ha="left"
+    )
     return figure
 
 
@@ -60,11 +63,13 @@ def delta_of(series: str) -> float | None:
     return float(values["delta"])
 
 
-def message(best: pl.DataFrame) -> str:
-    def middle(where: pl.Expr) -> Any:
-        return best.filter(where).group_by("task", *GROUP[1:]).agg(pl.col("perplexity").median())["perplexity"].min()
+def best_of(part: pl.DataFrame) -> str:
+    """The medians of the best fixed truncation of a task, and of the best adaptive one."""
 
-    fixed, adaptive = (middle(pl.col("series") == "rolling"), middle(pl.col("series").str.starts_with("adaptive")))
-    found = f": the best ends at {fixed:.2f}" if fixed else ""
-    found += f",\nthe best adaptive at {adaptive:.2f}" if adaptive else ""
-    return f"Copying by truncations of K{found}{' ' if adaptive else chr(10)}(medians of networks; black: as published)"
+    def middle(kind: str) -> Any:
+        medians = part.filter(pl.col("series").str.starts_with(kind)).group_by("series", "tau").agg(PERPLEXITY.median())
+        return medians["perplexity"].min()
+
+    fixed, adaptive = middle("rolling"), middle("adaptive")
+    found = [f"best K {fixed:.2f}"] * (fixed is not None) + [f"best adaptive {adaptive:.2f}"] * (adaptive is not None)
+    return ", ".join(found)
