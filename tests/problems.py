@@ -126,7 +126,8 @@ def distance(a, b):
     """The largest difference between two trees of the same shape."""
     assert jax.tree.map(jnp.shape, a) == jax.tree.map(jnp.shape, b)
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b))
-    return float(np.max([np.max(np.abs(x - 1.0 * y), initial=0) for x, y in pairs], initial=0))  # a NaN is not lost
+    apart = [np.max(np.abs(np.asarray(x) - 1.0 * np.asarray(y)), initial=0) for x, y in pairs]
+    return float(np.max(apart, initial=0))  # a NaN is not lost
 
 
 def announce(folder, monkeypatch, entry_points):

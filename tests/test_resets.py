@@ -1,5 +1,7 @@
 """Episodes within a batch: a sequence with resets is as many sequences, in every estimator and exact analysis."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -42,17 +44,20 @@ def test_the_loss_and_the_gradient_are_those_of_separate_sequences(name):
     assert abs(whole - sum(share * loss for share, loss, _ in parts)) < 1e-12
     summed = jax.tree.map(lambda *leaves: sum(leaves), *(jax.tree.map(lambda g, s=s: s * g, g) for s, _, g in parts))
     assert distance(grads, summed) < 1e-12
-    for est in (tb.Full(), tb.Full(states=2), tb.Buffered(6, 2), tb.Buffered(6, 2, states=2), tb.RTRL()):
+    few = [tb.Full(states=2), tb.Buffered(6, 2, states=2)] if name in ("tanh", "lstm") else []
+    for est in (tb.Full(), tb.Buffered(6, 2), tb.RTRL(), *few):
         assert distance(tb.gradient(est, model, params, batch), grads) < 1e-11, str(est)
 
 
 @pytest.mark.parametrize("est", [tb.Window(2), tb.Window(4), tb.Window(2, states=3), *FORWARD], ids=str)
 def test_a_truncation_is_that_of_separate_sequences(est):
     model, params, batch = with_resets("tanh")
-    ours = tb.gradient(est, model, params, batch)
-    parts = [(share, tb.gradient(est, model, params, one)) for one, share in apart("tanh")]
-    summed = jax.tree.map(lambda *leaves: sum(leaves), *(jax.tree.map(lambda g, s=s: s * g, g) for s, g in parts))
-    assert distance(ours, summed) < 1e-12
+    episodes = list(apart("tanh"))
+    whole, *parts = jax.jit(
+        lambda: [tb.gradient(est, model, params, one) for one in (batch, *(one for one, _ in episodes))]
+    )()
+    summed = jax.tree.map(lambda *leaves: sum(s * g for (_, s), g in zip(episodes, leaves)), *parts)
+    assert distance(whole, summed) < 1e-12
 
 
 @pytest.mark.parametrize("est", [tb.Segment(2), tb.Segment(3, 1, in_order=True), tb.Segment(4, states=2)], ids=str)
@@ -70,12 +75,12 @@ def test_segments_are_laid_over_the_whole_sequence(est):
             total += jnp.sum(batch.weights[t] * model.losses(model.readout(params, state), batch.targets[t]))
         return total / jnp.sum(batch.weights)
 
-    assert distance(tb.gradient(est, model, params, batch), jax.grad(loss)(params)) < 1e-12
+    assert distance(tb.gradient(est, model, params, batch), jax.jit(jax.grad(loss))(params)) < 1e-12
 
 
 def test_what_is_exact_and_what_is_sampled_knows_of_resets():
     model, params, batch = with_resets("tanh")
-    grads = jax.grad(tb.loss, 1)(model, params, batch)
+    grads = jax.jit(jax.grad(partial(tb.loss, model)))(params, batch)
     spectrum = tb.exact.lag_spectrum(model, params, batch)
     assert distance(jax.tree.map(lambda leaf: jnp.sum(leaf, 0), spectrum.gradients)["cell"], grads["cell"]) < 1e-12
     norms = tb.exact.credit_norms(model, params, batch._replace(resets=batch.resets.at[:].set(batch.resets[:, :1])))

@@ -10,6 +10,7 @@ divided by the number of particles; for `nres`, of one group, that is (P + 1) â€
 the gradients of the chunks for themselves.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -59,6 +60,7 @@ def evolution(est: Perturbation, model: Model, params: Params, batch: Batch, chu
     return Evolution(jnp.sum(jnp.diagonal(a), axis=1), variance / est.particles)
 
 
+@partial(jax.jit, static_argnames=("model", "chunk"))
 def gradients_by_chunk(model: Model, params: Params, batch: Batch, chunk: int) -> Float[Array, "n n P"]:
     """[t, r]: the gradient of chunk t's part of the mean loss through the parameters as chunk r uses them."""
     length, batch_size = sequence_shape(batch)

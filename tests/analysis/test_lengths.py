@@ -73,7 +73,7 @@ def test_mistakes_have_names(options, words):
 def test_sequences_whose_pairs_do_not_fit_are_refused():
     model, params, batch = problem("tanh")
     long = tb.Batch(*(jnp.tile(rows, (129,) + (1,) * (rows.ndim - 1))[:129] for rows in batch[:2]))
-    with pytest.raises(ValueError, match="batch: at most 128 steps are needed, .* got 129"):
+    with pytest.raises(ValueError, match=r"batch: at most 128 steps are needed, .* got 129"):
         tb.exact.optimal_cuts(model, params, long, states=4)
 
 

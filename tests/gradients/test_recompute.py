@@ -142,7 +142,7 @@ def test_second_derivatives_of_the_exact_one_alone():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_estimators_that_keep_few_states_give_the_same(name):
-    """All of them for states of one leaf and of two; the two kinds of scan, all steps and windows, for every network."""
+    """All of them for states of one leaf and of two; all steps and windows for every network."""
     model, params, batch = problem(name)
     key = jax.random.key(5)
 

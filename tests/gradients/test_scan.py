@@ -44,8 +44,10 @@ def gradients(scan):
 def test_equals_the_definition_on_any_gates(monkeypatch, gates, reverse, stretch):
     monkeypatch.setattr(linear_map, "STRETCH", stretch)
     ours, theirs = (partial(scan, reverse=reverse, gates=gates) for scan in (tb.scan, scan_by_definition))
-    assert abs(objective(ours, W, H0, XS) - objective(theirs, W, H0, XS)) < 1e-13
-    assert distance(gradients(ours), gradients(theirs)) < 1e-12
+    found = jax.jit(lambda *at: [jax.value_and_grad(partial(objective, how), (0, 1, 2))(*at) for how in (ours, theirs)])
+    (our_value, our_gradients), (their_value, their_gradients) = found(W, H0, XS)
+    assert abs(our_value - their_value) < 1e-13
+    assert distance(our_gradients, their_gradients) < 1e-12
 
 
 @pytest.mark.parametrize("tau, offset", [(1, 0), (2, 0), (2, 1), (3, 0), (3, 2), (5, 3), (T, 0), (T, 4), (T + 1, 3)])
@@ -73,7 +75,7 @@ def gradients_looking_back(first):
             value += jnp.sum(jnp.sin(3 * h * xs[t])) + (jnp.sum(h**2) if t == T - 1 else 0)
         return value
 
-    return jax.grad(loss, (0, 1, 2))(W, H0, XS)
+    return jax.jit(jax.grad(loss, (0, 1, 2)))(W, H0, XS)
 
 
 @pytest.mark.parametrize("tau", [1, 2, 4, T, T + 1])
@@ -100,7 +102,7 @@ def test_in_reverse_a_truncation_counts_the_steps_as_they_run():
 
 def gradients_of(scan, xs, **options):
     """As `gradients`, for an objective that does not care in which order the outputs lie."""
-    return jax.grad(partial(objective, partial(scan, **options)), (0, 1, 2))(W, H0, xs)
+    return jax.jit(jax.grad(partial(objective, partial(scan, **options)), (0, 1, 2)))(W, H0, xs)
 
 
 def test_random_truncation_equals_the_definition_on_the_gates_it_draws():
@@ -212,7 +214,7 @@ def value_and_gradient(program):
         floats = [jnp.sum(leaf * 1.7) for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
         return sum(floats), [leaf for leaf in leaves if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)]
 
-    return jax.value_and_grad(number, has_aux=True)(0.7)
+    return jax.jit(jax.value_and_grad(number, has_aux=True))(0.7)
 
 
 @pytest.mark.parametrize("program", ODD.values(), ids=ODD)
@@ -234,10 +236,10 @@ def test_a_cut_scan_inside_a_cut_scan():
 
 def test_works_under_vmap_over_keys_data_parameters_and_closures():
     cut = partial(tb.scan, gates=GATES["[T]"])
-    gradient = jax.grad(partial(objective, cut), (0, 1, 2))
+    gradient = jax.jit(jax.grad(partial(objective, cut), (0, 1, 2)))
     stack = lambda a: jnp.stack([a, 2 * a, -a])  # noqa: E731
     for axes, args in (((0, None, None), (stack(W), H0, XS)), ((None, 0, 0), (W, stack(H0), stack(XS)))):
-        together = jax.vmap(gradient, axes)(*args)
+        together = jax.jit(jax.vmap(gradient, axes))(*args)
         for i in range(3):
             alone = gradient(*(arg if axis is None else arg[i] for arg, axis in zip(args, axes)))
             assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone) < 1e-12
@@ -246,20 +248,24 @@ def test_works_under_vmap_over_keys_data_parameters_and_closures():
         return jax.grad(lambda w: objective(partial(scan, truncation=tb.Randomized(0.5), key=key), w, H0, XS))(W)
 
     keys = jax.random.split(jax.random.key(1), 3)
-    assert distance(jax.vmap(partial(over_keys, tb.scan))(keys)[1], over_keys(tb.scan, keys[1])) < 1e-12
+    of_keys = jax.jit(partial(over_keys, tb.scan))
+    assert distance(jax.vmap(of_keys)(keys)[1], of_keys(keys[1])) < 1e-12
 
     def closing_over(scale, symbol):
         step = lambda h, x: (jnp.tanh(h @ W.T * scale + x[:, symbol, None]),) * 2  # noqa: E731
         return jnp.sum(cut(step, H0, XS)[1] ** 2)
 
     scales, symbols = jnp.asarray([0.5, 1.0]), jnp.asarray([1, 3])
-    together = jax.vmap(jax.grad(closing_over))(scales, symbols)
-    assert distance(together, jnp.stack([jax.grad(closing_over)(s, i) for s, i in zip(scales, symbols)])) < 1e-12
+    closed = jax.jit(jax.grad(closing_over))
+    assert (
+        distance(jax.vmap(closed)(scales, symbols), jnp.stack([closed(s, i) for s, i in zip(scales, symbols)])) < 1e-12
+    )
 
 
 def test_works_under_checkpoint():
     plain = partial(objective, partial(tb.scan, gates=GATES["[T]"]))
-    assert distance(jax.grad(jax.checkpoint(plain))(W, H0, XS), jax.grad(plain)(W, H0, XS)) < 1e-12
+    ours, theirs = jax.jit(lambda *at: [jax.grad(how)(*at) for how in (jax.checkpoint(plain), plain)])(W, H0, XS)
+    assert distance(ours, theirs) < 1e-12
 
 
 @pytest.mark.parametrize(

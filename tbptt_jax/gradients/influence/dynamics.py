@@ -4,7 +4,8 @@ The state is flattened to H numbers a sequence, and the parameters that a step d
 """
 
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -116,6 +117,13 @@ def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np
 
     A unit that is silent at all of them would be taken for one that has no connections.
     """
+    leaves, structure = jax.tree.flatten(jax.eval_shape(lambda tree: tree, (params, state, x)))
+    return patterns_of_shapes(model, structure, tuple(leaves))
+
+
+@lru_cache(maxsize=64)
+def patterns_of_shapes(model: Model, structure: Any, leaves: tuple) -> tuple[np.ndarray, np.ndarray]:
+    shapes = jax.tree.unflatten(structure, leaves)
 
     def drawn(key, tree):
         """Random numbers, small so that nothing saturates."""
@@ -126,7 +134,6 @@ def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np
             [(0.3 * jax.random.normal(k, leaf.shape)).astype(leaf.dtype) for k, leaf in zip(keys, leaves)],
         )
 
-    shapes = jax.eval_shape(lambda tree: tree, (params, state, x))
     with jax.ensure_compile_time_eval():
 
         def matrices(key):
@@ -136,4 +143,6 @@ def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np
 
         seen = jax.jit(lambda keys: jax.lax.map(matrices, keys))(jax.random.split(jax.random.key(0), DRAWS))
     jacobian, direct = (np.logical_or.reduce(np.asarray(part)) for part in seen)
+    for pattern in (jacobian, direct):
+        pattern.flags.writeable = False
     return jacobian, direct
