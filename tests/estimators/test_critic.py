@@ -1,6 +1,7 @@
 """Critics: unbiased for any of them, exact where they are exact, and what they learn."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import jax
@@ -45,6 +46,7 @@ class Given(tb.GatedEstimator):
         return jnp.broadcast_to(self.values.reshape(length, -1), (length, batch_size))
 
 
+@partial(jax.jit, static_argnames=("name", "critic"))
 def by_hand(name, critic, gates):
     """δ_{t−1} = e_{t−1} + s_{t−1} + gate_t (J_tᵀ δ_t − s_{t−1}), a step after the other, with one `jax.vjp` each."""
     model, params, batch = problem(name)
