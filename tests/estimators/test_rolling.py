@@ -53,7 +53,8 @@ def test_a_stream_under_changing_parameters_is_that_of_a_loop_by_hand(name, k1, 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_within_one_sequence_it_is_buffered(name):
-    pairs = [(tb.Rolling(k1, k2), tb.Buffered(k1, k2)) for k1, k2 in ((1, 1), (4, 2), (6, 3), (3, 3), (11, 6), (20, 6))]
+    lengths = ((4, 2), (11, 6), (1, 1), (6, 3), (3, 3), (20, 6))[: 6 if name in ("tanh", "lstm") else 2]
+    pairs = [(tb.Rolling(k1, k2), tb.Buffered(k1, k2)) for k1, k2 in lengths]
     model, params, batch = problem(name)
 
     @jax.jit
