@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.plots.learning import curve
+from tbptt_jax.plots.names import Named, name_at_the_right
 from tbptt_jax.plots.style import panels, style_of
 
 PUBLISHED = {"segment(tau=1)": 0.178, "segment(tau=2)": 0.149, "segment(tau=16)": 0.144, "uoro()": 0.147}
@@ -34,10 +35,12 @@ def bits(table: pl.DataFrame):
 
 
 def panel(left: Any, right: Any, part: pl.DataFrame, published: dict[str, float]) -> None:
-    ends = []
+    ends, lines = [], []
     for (name,), rows in part.group_by(["estimator"], maintain_order=True):
         label = short(name)
         curve(left, rows, "curve_seen", "curve_bits", name, label, linestyle=LINES.get(name, "-"), linewidth=1.1)
+        line = left.lines[-1]
+        lines.append(Named(line.get_ydata()[-1], line.get_xdata()[-1], label, line.get_color()))
         ends.append((rows["bits"].mean(), label, name, rows["bits"].to_list()))
     for place, (_, _, name, values) in enumerate(sorted(ends, reverse=True)):
         right.plot(values, [place] * len(values), linestyle="none", **style_of(name))
@@ -53,6 +56,7 @@ def panel(left: Any, right: Any, part: pl.DataFrame, published: dict[str, float]
         draw_line(part["blind"][0], color="black", linewidth=0.8, linestyle=":")
     top = max(part["blind"][0], min(part["bits"].max(), 2 * part["blind"][0]))
     left.set(ylim=(0.95 * part["best"][0], 1.15 * top))
+    name_at_the_right(left, lines)
     right.set_xlabel("over the last twentieth" + ("\nbars: published, after 10⁷" if published else ""), fontsize=8)
 
 

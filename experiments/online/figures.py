@@ -8,6 +8,7 @@ import polars as pl
 
 from tbptt_jax.experiments.online.measure import GROUP
 from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.plots.names import Named, name_at_the_right
 from tbptt_jax.plots.style import panels, style_of
 
 WORDS = {
@@ -40,13 +41,12 @@ def losses(table: pl.DataFrame) -> Any:
             for axes, column in zip(axes_row[1:], ("carried", "cosine")):
                 point = look | {"linestyle": "none", "markersize": 5, "markerfacecolor": filled}
                 axes.plot(rows[column].mean(), loss, **point)
-            ends.append((loss, rows["cosine"].mean(), label(method, cell), look["color"]))
+            ends.append(Named(loss, rows["cosine"].mean(), label(method, cell), look["color"]))
         for name, style in {"best": "-", "blind": ":"}.items():
             if name in part.columns and part[name][0] is not None:
                 for axes in axes_row:
                     axes.axhline(part[name][0], color="black", linewidth=0.7, linestyle=style)
-        top = max(loss for loss, *_ in ends)
-        bottom = min(loss for loss, *_ in ends)
+        top, bottom = max(ends).y, min(ends).y
         for axes in axes_row:
             axes.set_ylim(bottom - 0.08 * (top - bottom), top + 0.08 * (top - bottom))
         axes_row[0].set(xlabel="symbols seen", ylabel=f"{task.partition('(')[0]}\nloss on the report set (nats)")
@@ -55,23 +55,6 @@ def losses(table: pl.DataFrame) -> Any:
         name_at_the_right(axes_row[2], ends)
     figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
     return figure
-
-
-def name_at_the_right(axes: Any, ends: list) -> None:
-    """Every point's name beside the panel, one below the other, with a line to its point."""
-    low, high = axes.get_ylim()
-    places = np.linspace(low, high, len(ends))
-    for (loss, cosine, name, colour), place in zip(sorted(ends), places):
-        axes.annotate(
-            name,
-            (cosine, loss),
-            xytext=(1.12, place),
-            color=colour,
-            fontsize=6.5,
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.5},
-        )
 
 
 def label(method: Any, cell: Any) -> str:
