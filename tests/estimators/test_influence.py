@@ -218,6 +218,17 @@ def test_sparse_influence_costs_as_much_as_the_parameters(cell, width):
     assert operations(tb.RTRL(), 12) / operations(tb.RTRL(), 6) > 8
 
 
+def test_what_a_step_connects_is_looked_at_once_for_a_model_and_its_shapes():
+    def patterns(name):
+        model, params, batch = problem(name)
+        dynamics = tb.SnAp(1).dynamics(model, params, model.initial_state(params, BATCH), batch.inputs[0])
+        return dynamics.patterns
+
+    (jacobian, direct), again, other = patterns("tanh"), patterns("tanh"), patterns("lstm")
+    assert again[0] is jacobian and again[1] is direct and not direct.flags.writeable
+    assert other[0].shape == (2 * HIDDEN, 2 * HIDDEN) != jacobian.shape
+
+
 def test_a_model_that_looks_up_its_inputs_is_taken_as_dense():
     """Rows of a table that no drawn input would show are not dropped: snap of all steps is the exact gradient."""
 
