@@ -70,6 +70,5 @@ def best_of(part: pl.DataFrame) -> str:
         medians = part.filter(pl.col("series").str.starts_with(kind)).group_by("series", "tau").agg(PERPLEXITY.median())
         return medians["perplexity"].min()
 
-    fixed, adaptive = middle("rolling"), middle("adaptive")
-    found = [f"best K {fixed:.2f}"] * (fixed is not None) + [f"best adaptive {adaptive:.2f}"] * (adaptive is not None)
-    return ", ".join(found)
+    found = {"best K": middle("rolling"), "best adaptive": middle("adaptive")}
+    return ", ".join(f"{name} {perplexity:.2f}" for name, perplexity in found.items() if perplexity is not None)
