@@ -32,9 +32,7 @@ experiment = Experiment(
         "smoke": AXES
         | {"task": FIXED, "estimator": ["rolling", adaptive(0.5)], "tau": [5, 15]}
         | {"hidden": 16, "layers": 1, "batch_size": 8, "symbols": 50_000, "seeds": 3},
-        "default": AXES
-        | {"task": FIXED, "estimator": ["rolling", *map(adaptive, (0.9, 0.5))]}
-        | {"hidden": 32, "layers": 1, "batch_size": 16, "symbols": 640_000, "seeds": 10},
+        "default": AXES | {"hidden": 32, "layers": 1, "batch_size": 16, "symbols": 640_000, "seeds": 10},
         "paper": AXES | {"hidden": 50, "layers": 2, "batch_size": 64, "symbols": 10**8, "seeds": 10},
     },
     measure=measure,
