@@ -13,7 +13,6 @@ PUBLISHED = {  # by the shortest line: 10 where all are of one length
     "copy()": {5: 1.646, 10: 1.036, 15: 1.039, 20: 1.040, 30: 1.043, 0.9: 1.022, 0.5: 1.027, 0.1: 1.030},
     "copy(shortest=5)": {5: 1.47, 10: 1.39, 15: 1.37, 20: 1.35, 30: 1.31, 0.9: 1.35, 0.5: 1.32, 0.1: 1.29},
 }
-PERPLEXITY = pl.col("perplexity")
 WORDS = {"copy()": "lines of one length", "copy(shortest=5)": "lines of several lengths"}
 
 
@@ -67,8 +66,8 @@ def best_of(part: pl.DataFrame) -> str:
     """The medians of the best fixed truncation of a task, and of the best adaptive one."""
 
     def middle(kind: str) -> Any:
-        medians = part.filter(pl.col("series").str.starts_with(kind)).group_by("series", "tau").agg(PERPLEXITY.median())
-        return medians["perplexity"].min()
+        rows = part.filter(pl.col("series").str.starts_with(kind))
+        return rows.group_by("series", "tau").agg(pl.col("perplexity").median())["perplexity"].min()
 
     found = {"best K": middle("rolling"), "best adaptive": middle("adaptive")}
     return ", ".join(f"{name} {perplexity:.2f}" for name, perplexity in found.items() if perplexity is not None)

@@ -38,8 +38,8 @@ def panel(left: Any, right: Any, part: pl.DataFrame, published: dict[str, float]
     ends, lines = [], []
     for (name,), rows in part.group_by(["estimator"], maintain_order=True):
         label = short(name)
-        curve(left, rows, "curve_seen", "curve_bits", name, label, linestyle=LINES.get(name, "-"), linewidth=1.1)
-        line = left.lines[-1]
+        look = {"linestyle": LINES.get(name, "-"), "linewidth": 1.1}
+        line = curve(left, rows, "curve_seen", "curve_bits", name, label, **look)
         lines.append(Named(line.get_ydata()[-1], line.get_xdata()[-1], label, line.get_color()))
         ends.append((rows["bits"].mean(), label, name, rows["bits"].to_list()))
     for place, (_, _, name, values) in enumerate(sorted(ends, reverse=True)):

@@ -19,12 +19,13 @@ def curve(
     transform: Callable = lambda values: values,
     **more,
 ):
-    """The median over rows of a curve, and a band from the smallest to the largest; `x` is taken of the first row."""
+    """Draw the median over rows of a curve, and a band from the smallest to the largest; give the line."""
     values = transform(np.stack([np.asarray(row, float) for row in rows[y]]))
     across = np.mean(np.stack([np.asarray(row, float) for row in rows[x]]), axis=0)
     style = style_of(estimator) | {"markevery": max(1, len(across) // 8)} | more
     (line,) = axes.plot(across, np.median(values, axis=0), label=label, **style)
     axes.fill_between(across, values.min(0), values.max(0), color=line.get_color(), alpha=0.15, linewidth=0)
+    return line
 
 
 def shades(values: Any) -> dict:

@@ -14,8 +14,9 @@ class Named(NamedTuple):
     colour: Any
 
 
-def name_at_the_right(axes: Any, points: list[Named], size: float = 6.5) -> None:
-    """Every point's name beside the panel, one below the other in the order of the points, with a line to its point."""
+def name_at_the_right(axes: Any, points: list[Named]) -> None:
+    """Every point's name beside the panel, one below the other in the order of the points, with a line to its point, or
+    to the top of the panel where it lies above it."""
     low, high = axes.get_ylim()
     place_of = axes.get_yaxis_transform()  # the width of the panel is 1, heights are those of the data
     for point, place in zip(sorted(points), np.linspace(low, high, len(points))):
@@ -25,7 +26,7 @@ def name_at_the_right(axes: Any, points: list[Named], size: float = 6.5) -> None
             xytext=(1.08, place),
             textcoords=place_of,
             color=point.colour,
-            fontsize=size,
+            fontsize=6.5,
             va="center",
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.5, "relpos": (0, 0.5)},

@@ -228,6 +228,18 @@ def test_what_a_step_connects_is_looked_at_once_for_a_model_and_its_shapes():
     assert again[0] is jacobian and again[1] is direct and not direct.flags.writeable
     assert other[0].shape == (2 * HIDDEN, 2 * HIDDEN) != jacobian.shape
 
+    model = tb.model(  # of any size, by its parameters
+        lambda key: jnp.eye(3),
+        lambda params, batch_size: jnp.ones((batch_size, len(params))),
+        lambda params, state, x: state @ params,
+        lambda params, state: state,
+        lambda output, target: output.sum(-1),
+    )
+    for size in (3, 2):
+        params = jnp.eye(size)
+        dynamics = tb.RTRL().dynamics(model, params, model.initial_state(params, BATCH), jnp.ones((BATCH, 1)))
+        assert dynamics.patterns[1].shape == (size, size**2)
+
 
 def test_a_model_that_looks_up_its_inputs_is_taken_as_dense():
     """Rows of a table that no drawn input would show are not dropped: snap of all steps is the exact gradient."""
