@@ -1,6 +1,7 @@
-"""Bits per symbol against symbols seen, and at the end beside the published ones: a row a language."""
+"""Bits per symbol against symbols seen, and at the end beside the published ones, for each language and cell."""
 
 from functools import partial
+from math import ceil
 from typing import Any
 
 import polars as pl
@@ -21,15 +22,15 @@ def draw(table: pl.DataFrame) -> dict:
 
 
 def bits(table: pl.DataFrame):
-    tasks = table["task"].unique(maintain_order=True).to_list()
-    cells = table["cell"].unique(maintain_order=True).to_list()
-    figure, grid = panels(len(tasks), 2 * len(cells), width=2.6, height=2.5)
-    for axes_row, task in zip(grid, tasks):
-        for (left, right), cell in zip(axes_row.reshape(-1, 2), cells):
-            part = table.filter((pl.col("task") == task) & (pl.col("cell") == cell))
-            if part.height:
-                panel(left, right, part, PUBLISHED if (task, cell) == ("a_n_b_n()", "gru") else {})
-                left.set(xlabel=f"symbols read, {cell}", ylabel=f"{task.partition('(')[0]}: bits a symbol")
+    parts = list(table.group_by("task", "cell", maintain_order=True))
+    columns = min(2, len(parts))
+    figure, grid = panels(ceil(len(parts) / columns), 2 * columns, width=2.6, height=2.5)
+    pairs = grid.reshape(-1, 2)
+    for (left, right), ((task, cell), part) in zip(pairs, parts):
+        panel(left, right, part, PUBLISHED if (task, cell) == ("a_n_b_n()", "gru") else {})
+        left.set(xlabel=f"symbols read, {cell}", ylabel=f"{str(task).partition('(')[0]}: bits a symbol")
+    for axes in pairs[len(parts) :].ravel():
+        axes.set_visible(False)
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
     return figure
 

@@ -84,6 +84,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         ["full()", "randomized(keep=0.5,critic=linear())"],
     ),
     "formal_languages": Choices("smoke", ["symbols=600", "hidden=2"], ["uoro()"], seeds=2),
+    "ten_million_symbols": Choices("smoke", ["symbols=600", "hidden=2"], ["segment(tau=1)"], seeds=2),
     "influence_balancing": Choices(
         "smoke", ["updates=50", "samples=8", "tau=10", "length=400"], ["window", "rtrl()"], seeds=2
     ),
