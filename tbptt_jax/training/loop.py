@@ -2,6 +2,10 @@
 
 A leg is one compiled program: all its updates, of all runs. The runs are spread over the local devices, and those on
 one device are vectorised together. Between legs the host keeps the history, writes the checkpoint and reports.
+
+What is not finite stays so, in parameters and in the sum of losses, so it is enough to look at the end of a leg. A leg
+in which a run diverged is made again by a program that looks at every update and freezes that run where it diverged:
+to do so always would take as long as a small network's update.
 """
 
 import hashlib
@@ -30,7 +34,7 @@ from tbptt_jax.tasks.base import Task
 from tbptt_jax.training import checkpoint as checkpoints
 from tbptt_jax.training.noisy import Noisy
 from tbptt_jax.training.several import after_several
-from tbptt_jax.training.update import Run, begin, update
+from tbptt_jax.training.update import Run, all_finite, begin, frozen_where_not_finite, update
 
 REPORT_EVERY = 20.0  # seconds
 
@@ -127,9 +131,7 @@ def train(
     jax.block_until_ready(programs.leg(each_rate, runs, 0))  # so that the time of compilation is not the updates'
     reported = time.monotonic()
     for i in range(int(record.done), len(stops)):
-        began = time.perf_counter()
-        runs, losses = jax.block_until_ready(programs.leg(each_rate, runs, int(stops[i] - (stops[i - 1] if i else 0))))
-        spent = time.perf_counter() - began
+        runs, losses, spent = after_a_leg(programs, each_rate, runs, int(stops[i] - (stops[i - 1] if i else 0)))
         held_out, watched = programs.evaluate(runs)
         record = record.add(spent, np.asarray(runs.seen, np.int64) * batch_size, losses, held_out, watched)
         if checkpoint is not None:
@@ -141,6 +143,22 @@ def train(
             )
     shape = (*(() if learning_rates is None else (len(rates),)), *(() if seeds is None else (seeds,)))
     return history(stops, record, runs, shape)
+
+
+def after_a_leg(programs: "Programs", rates: Array, runs: Run, updates: int) -> tuple[Run, Array, float]:
+    """The runs after so many updates, their mean losses, and the seconds that the updates took."""
+
+    def timed(leg):
+        began = time.perf_counter()
+        return jax.block_until_ready(leg(rates, runs, updates)), time.perf_counter() - began
+
+    if not np.any(runs.diverged_at >= 0):
+        (after, losses, finite), spent = timed(programs.leg)
+        if np.all(finite):
+            return after, losses, spent
+    jax.block_until_ready(programs.watched_leg(rates, runs, 0))  # so that the time of compilation is not the updates'
+    (after, losses, _), spent = timed(programs.watched_leg)
+    return after, losses, spent
 
 
 class Record(NamedTuple):
@@ -183,6 +201,9 @@ def history(stops: np.ndarray, record: Record, runs: Run, shape: tuple[int, ...]
 class Programs(NamedTuple):
     begin: Callable
     leg: Callable
+    """The runs after so many updates, their mean losses, and whether each is finite still."""
+    watched_leg: Callable
+    """The same, with each run frozen at the update by which it diverged."""
     evaluate: Callable
     leg_of_one: Callable
     """One update of one run, on however many devices all are spread."""
@@ -221,16 +242,17 @@ def compiled(
         rate, key = rate_and_key
         return begin(learning, est, read, optimizer_of(rate), key)
 
-    def leg_of_one(updates, rate_and_run):
+    def leg_of_one(updates, rate_and_run, watched=False):
         rate, run = rate_and_run
 
         def one(_, run_and_total):
             run, total = run_and_total
-            run = update(learning, est, read, optimizer_of(rate), run)
+            after = update(learning, est, read, optimizer_of(rate), run)
+            run = frozen_where_not_finite(run, after) if watched else after
             return run, total + run.loss
 
         run, total = lax.fori_loop(0, updates, one, (run, jnp.zeros_like(run.loss)))
-        return run, bounded(total / updates)
+        return run, bounded(total / updates), all_finite((total, run.params))
 
     def evaluate_one(batch, run):
         held_out = loss(model, run.params, batch).astype(run.loss.dtype)
@@ -247,11 +269,18 @@ def compiled(
         return side_by_side(leg_of_one, updates, (rates, runs))
 
     @jax.jit
+    def run_watched_leg(rates, runs, updates):
+        return side_by_side(partial(leg_of_one, watched=True), updates, (rates, runs))
+
+    @jax.jit
     def evaluate(runs):
         return side_by_side(evaluate_one, task.held_out(jax.random.key(0)), runs)
 
     held_out = partial(task.held_out, jax.random.key(0))
-    return Programs(*(begin_all, run_leg, evaluate, partial(leg_of_one, 1)), lambda run: evaluate_one(held_out(), run))
+    return Programs(
+        *(begin_all, run_leg, run_watched_leg, evaluate, partial(leg_of_one, 1)),
+        lambda run: evaluate_one(held_out(), run),
+    )
 
 
 def bounded(value: Any):

@@ -52,14 +52,18 @@ def begin(model: Model, est: Estimator, task: Task, optimizer: optax.GradientTra
 
 
 def update(model: Model, est: Estimator, task: Task, optimizer: optax.GradientTransformation, run: Run) -> Run:
-    """The run after one more update; as it is, if it has diverged."""
+    """The run after one more update, be its numbers finite or not."""
     key, carry_key, estimate_key = jax.random.split(run.key, 3)
     estimate, carry, source, read = estimated(model, est, task, run, carry_key, estimate_key)
     changes, optimizer_state = optimizer.update(estimate.grads, run.optimizer_state, run.params)
     params = optax.apply_updates(run.params, changes)
     loss = estimate.loss.astype(run.loss.dtype)
-    after = Run(params, optimizer_state, carry, source, key, run.updates + 1, run.seen + read, loss, run.diverged_at)
-    fine = all_finite((loss, params)) & (run.diverged_at < 0)
+    return Run(params, optimizer_state, carry, source, key, run.updates + 1, run.seen + read, loss, run.diverged_at)
+
+
+def frozen_where_not_finite(run: Run, after: Run) -> Run:
+    """The run after an update; as it was before, if it diverges by it or has diverged."""
+    fine = all_finite((after.loss, after.params)) & (run.diverged_at < 0)
     diverged_at = jnp.where(fine | (run.diverged_at >= 0), run.diverged_at, run.updates)
     return select(fine, after, run)._replace(diverged_at=diverged_at)
 

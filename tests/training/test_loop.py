@@ -45,6 +45,38 @@ def test_seeds_and_learning_rates_side_by_side_are_each_what_they_are_alone():
     assert alone.held_out.shape == (3,) and alone.diverged_at.shape == ()
 
 
+def test_runs_that_diverge_within_a_leg_are_frozen_there_and_the_others_go_on():
+    """Legs of several updates against legs of one."""
+    task = tb.InfluenceBalancing(length=10)
+    rates = {"learning_rates": [1e-5, 1e60, 1e-4], "key": jax.random.key(0), "steps": 8}
+    whole, by_one = (
+        tb.train(task.model(), tb.Full(), task, optax.sgd, evaluations=evaluations, **rates) for evaluations in (2, 8)
+    )
+    assert np.array_equal(whole.diverged_at, by_one.diverged_at) and 0 < whole.diverged_at[1] < 7
+    assert np.all(whole.diverged_at[[0, 2]] == -1)
+    assert distance(whole.params, by_one.params) < 1e-12 * abs(by_one.params["theta"]).max()
+    assert np.allclose(whole.loss[[0, 2]], by_one.loss[[0, 2]].reshape(2, 2, 4).mean(-1), rtol=1e-12)
+
+
+def test_a_loss_that_is_infinite_for_one_update_alone_is_seen():
+    """Its gradient is finite, and so are the parameters and the losses that would follow."""
+    start = begin(MODEL, tb.Full(), TASK, SGD, jax.random.split(jax.random.key(0), 1)[0])
+    source, targets = start.source, []
+    for _ in range(6):
+        batch, _, source = TASK.chunk(source)
+        targets.append(set(np.asarray(batch.targets).ravel().tolist()))
+    rare, at = next((symbol, at) for at, now in enumerate(targets) if at for symbol in now - set().union(*targets[:at]))
+
+    def loss(output, target):
+        return optax.softmax_cross_entropy_with_integer_labels(output, target) + jnp.where(target == rare, jnp.inf, 0.0)
+
+    model = tb.rnn("tanh", TASK.inputs, 3, TASK.outputs, loss)
+    history = tb.train(model, tb.Full(), TASK, SGD, steps=6, evaluations=1, key=jax.random.key(0))
+    before = tb.train(model, tb.Full(), TASK, SGD, steps=at, evaluations=1, key=jax.random.key(0))
+    assert history.diverged_at == at and before.diverged_at == -1
+    assert distance(history.params, before.params) < 1e-12
+
+
 def test_held_out_loss_and_training_loss_are_what_they_say():
     history = train(est=tb.Full(), steps=3, evaluations=3)
     held_out = TASK.held_out(jax.random.key(0))

@@ -11,7 +11,7 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.models import Batch
-from tbptt_jax.training.update import begin, first_cut, update
+from tbptt_jax.training.update import begin, first_cut, frozen_where_not_finite, update
 from tests.problems import distance
 
 STEPS = 4
@@ -20,7 +20,7 @@ STEPS = 4
 def trained(model, est, task, optimizer, steps=STEPS, seed=0):
     """The run before every update, and after the last."""
     runs = [jax.jit(lambda key: begin(model, est, task, optimizer, key))(jax.random.key(seed))]
-    step = jax.jit(lambda run: update(model, est, task, optimizer, run))
+    step = jax.jit(lambda run: frozen_where_not_finite(run, update(model, est, task, optimizer, run)))
     for _ in range(steps):
         runs.append(step(runs[-1]))
     return runs
