@@ -24,6 +24,12 @@ def test_help_does_not_import_jax():
     assert all(word in done.stdout for word in ("list", "check", "info"))
 
 
+def test_what_is_slow_to_import_is_imported_where_it_is_used():
+    program = "import sys, tbptt_jax.api\nprint({'flax', 'scipy', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stderr
+
+
 def test_info_says_versions_devices_and_places(tmp_path):
     done = tbptt("info", "--results", str(tmp_path), TBPTT_DATA=str(tmp_path / "texts"), JAX_PLATFORMS="cpu")
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
-from scipy.optimize import minimize
 
 from tbptt_jax.analysis.moments import sequence_by_sequence
 from tbptt_jax.analysis.precision import exactly
@@ -132,6 +131,8 @@ def optimal_cuts(
 
 def least_variance(found: Contributions, states: int | float, memory: str) -> tuple[float, ...]:
     """The search of `optimal_cuts`, over the logarithms of the odds of cuts."""
+    from scipy.optimize import minimize  # slow to import
+
     length = len(found.root)
 
     with jax.enable_x64(True):

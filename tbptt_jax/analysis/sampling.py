@@ -27,7 +27,6 @@ import jax.numpy as jnp
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
-from scipy.special import stdtrit
 
 from tbptt_jax.analysis.of_loss import Loss, exact_gradient, fitted
 from tbptt_jax.devices import over_devices
@@ -219,4 +218,6 @@ def squared_bias(value: Any, d: Array, quantile: Any) -> Interval:
 
 def student_quantile(level: float) -> float:
     """The two-sided quantile of Student's t with 31 degrees of freedom."""
+    from scipy.special import stdtrit  # slow to import
+
     return float(stdtrit(GROUPS - 1, (1 + level) / 2))

@@ -9,7 +9,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import betaln
 
 ERROR = 0.05
 """The probability that a claim is decided wrongly, over all its settings and all numbers of seeds."""
@@ -106,6 +105,8 @@ def median_between(differences: np.ndarray, error: float) -> tuple[float, float]
 @cache
 def fewest_below(count: int, error: float) -> int:
     """The fewest of `count` differences that the median may have below it, by the martingale."""
+    from scipy.special import betaln  # slow to import
+
     below = np.arange(count // 2 + 1)
     growth = count * math.log(2) + betaln(below + 0.5, count - below + 0.5) - betaln(0.5, 0.5)
     return int(below[growth < -math.log(error)][0])

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import serialization
 from jaxtyping import PyTree
 
 from tbptt_jax.errors import UserError
@@ -16,6 +15,8 @@ from tbptt_jax.files import write_atomically
 
 def save(path: Path, run: str, tree: PyTree) -> None:
     """Write a tree, and in words what run it belongs to."""
+    from flax import serialization  # slow to import, and not needed where nothing is written
+
     leaves = {str(i): np.asarray(unwrapped(leaf)) for i, leaf in enumerate(jax.tree.leaves(tree))}
     content = serialization.msgpack_serialize({"run": run, "leaves": leaves})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,6 +30,8 @@ def load(path: Path, run: str, like: PyTree) -> PyTree | None:
     """
     if not path.is_file():
         return None
+    from flax import serialization
+
     content = path.read_bytes()
     if hashlib.sha256(content[32:]).digest() != content[:32]:
         path.replace(path.with_name(path.name + ".damaged"))
