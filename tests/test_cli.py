@@ -25,7 +25,8 @@ def test_help_does_not_import_jax():
 
 
 def test_what_is_slow_to_import_is_imported_where_it_is_used():
-    program = "import sys, tbptt_jax.api\nprint({'flax', 'scipy', 'matplotlib'} & set(sys.modules))"
+    program = "import sys, tbptt_jax.api, tbptt_jax.experiments.copy\n"
+    program += "print({'flax', 'scipy', 'matplotlib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stderr
 

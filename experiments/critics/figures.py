@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import polars as pl
 
 from tbptt_jax.lab.claims import needed
-from tbptt_jax.plots.style import panels
+from tbptt_jax.plots.style import panels, shade
 
 FILLED = {"linear": False}
 
@@ -19,7 +18,7 @@ def variance(table: pl.DataFrame) -> Any:
     """A panel a task: a point a network, its colour the stage of training, open for linear critics."""
     table = needed(table, "a critic is needed").with_columns(pl.col("task").str.split("(").list.first())
     tasks, stages = table["task"].unique(maintain_order=True).to_list(), sorted(table["training"].unique())
-    colour = {stage: plt.get_cmap("viridis")(0.85 * i / max(1, len(stages) - 1)) for i, stage in enumerate(stages)}
+    colour = {stage: shade(0.85 * i / max(1, len(stages) - 1)) for i, stage in enumerate(stages)}
     figure, (row,) = panels(1, len(tasks), width=2.1, height=2.6, sharex=True, sharey=True)
     for axes, task in zip(row, tasks):
         axes.axhline(1, color="0.5", linewidth=0.7)

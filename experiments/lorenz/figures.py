@@ -3,9 +3,8 @@
 from functools import partial
 
 import polars as pl
-from matplotlib import colormaps
 
-from tbptt_jax.plots.style import panels
+from tbptt_jax.plots.style import panels, shade
 
 
 def draw(table: pl.DataFrame) -> dict:
@@ -27,7 +26,7 @@ def lorenz(table: pl.DataFrame):
     left.set_title(f"mean height of a Lorenz system by ρ, {table['steps'][0]:,} steps", fontsize=9)
     misses = table.group_by("tau").agg(pl.col("miss").median(), (pl.col("left_at") > 0).sum()).sort("tau")
     for (tau,), rows in table.group_by("tau", maintain_order=True):
-        colour = colormaps["viridis"](0.9 * misses["tau"].to_list().index(tau) / max(1, misses.height - 1))
+        colour = shade(0.9 * misses["tau"].to_list().index(tau) / max(1, misses.height - 1))
         right.plot([tau] * rows.height, rows["miss"].clip(1e-3), "o", markersize=2.5, color=colour, alpha=0.6)
     right.plot(misses["tau"], misses["miss"].clip(1e-3), color="0.3", linewidth=1)
     right.axhline(4, color="0.5", linestyle="--")

@@ -2,12 +2,11 @@
 
 from functools import partial
 
-import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 
 from tbptt_jax.lab.claims import needed
-from tbptt_jax.plots.style import panels
+from tbptt_jax.plots.style import panels, shade
 
 SMALLEST, LARGEST = 1e-8, 1e4
 
@@ -27,7 +26,7 @@ def kinds(table: pl.DataFrame):
 
 def colours(table: pl.DataFrame):
     radii = sorted(table["radius"].unique())
-    return {radius: plt.get_cmap("viridis")(0.9 * i / max(1, len(radii) - 1)) for i, radius in enumerate(radii)}
+    return {radius: shade(0.9 * i / max(1, len(radii) - 1)) for i, radius in enumerate(radii)}
 
 
 def by_lag(table: pl.DataFrame):

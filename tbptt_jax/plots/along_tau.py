@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
 
 from tbptt_jax.plots.style import style_of
 
@@ -14,7 +13,7 @@ def taus_of(table: pl.DataFrame) -> list[int]:
     return sorted(table["tau"].drop_nulls().unique())
 
 
-def mark_taus(axes: Axes, taus: list[int]) -> None:
+def mark_taus(axes: Any, taus: list[int]) -> None:
     """A logarithmic axis of lengths, with a tick at each of them."""
     axes.set(xscale="log")
     axes.set_xticks(taus, labels=[f"{tau:g}" for tau in taus])
@@ -22,7 +21,7 @@ def mark_taus(axes: Axes, taus: list[int]) -> None:
 
 
 def along_tau(
-    axes: Axes,
+    axes: Any,
     rows: pl.DataFrame,
     column: str,
     series: str,

@@ -1,4 +1,7 @@
-"""One look for all figures: an estimator keeps its colour and its mark everywhere, chosen for colour-blind readers."""
+"""One look for all figures: an estimator keeps its colour and its mark everywhere, chosen for colour-blind readers.
+
+Experiments are loaded where cells are measured too, so matplotlib, which is slow to import, waits for the first figure.
+"""
 
 import io
 from collections.abc import Callable, Mapping
@@ -6,15 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.text import Text
-
 from tbptt_jax.errors import UserError
 from tbptt_jax.files import write_atomically
 from tbptt_jax.lab.claims import NotMeasured
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 # Okabe & Ito's colours for truncation, and Tol's muted ones for the other families; each with a mark of its own, so
 # that a print without colour can be read too
@@ -71,10 +68,25 @@ def style_of(series: str) -> dict[str, Any]:
     return {"color": colour, "marker": mark}
 
 
+def pyplot() -> Any:
+    """matplotlib.pyplot, which opens no window."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot
+
+    return matplotlib.pyplot
+
+
+def shade(part: float) -> Any:
+    """The colour of a value that lies so far along its scale, from 0, dark, to 1, light."""
+    return pyplot().get_cmap("viridis")(part)
+
+
 def panels(rows: int, columns: int, width: float = 3.0, height: float = 2.5, **options: Any):
     """A figure of rows × columns axes, `[rows, columns]`."""
     size = (width * columns + 0.4, height * rows + 0.3)
-    return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
+    return pyplot().subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
 
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -107,6 +119,8 @@ class Look:
     def give(self, figure: Any) -> None:
         """All letters keep their proportions, and so does the figure."""
         if self.font_size is not None:
+            from matplotlib.text import Text
+
             for text in figure.findobj(Text):
                 text.set_fontsize(text.get_fontsize() * self.font_size / RC["font.size"])
         if self.width is not None:
@@ -122,7 +136,7 @@ def save(
     `draw()` gives figures, or functions that draw one, by name.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths, lacking = [], {}
+    paths, lacking, plt = [], {}, pyplot()
     with plt.rc_context(RC):
         for name, figure in draw().items():
             if Path(name).name != name or name.startswith("."):
