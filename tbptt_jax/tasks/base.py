@@ -23,7 +23,7 @@ class Task(Named, ABC):
     """Where batches come from. A subclass is a frozen dataclass.
 
     With the sizes `inputs`, `outputs` and `length` and a `batch` it is a task of episodes; for a stream give
-    `streams = True`, `start` and `chunk` too.
+    `streams = True`, `start` and `chunk` too, and `endless = True` if it has no end.
     """
 
     inputs: ClassVar[Any]
@@ -36,6 +36,14 @@ class Task(Named, ABC):
     """As `rnn` takes it."""
     streams: ClassVar[bool] = False
     """Whether a model's state is carried from chunk to chunk."""
+    endless: ClassVar[bool] = False
+    """Whether no stream starts but with the first chunk, so that training need not look. A subclass with a `chunk` of
+    its own says so anew."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "chunk" in vars(cls) and "endless" not in vars(cls):
+            cls.endless = False
 
     @abstractmethod
     def batch(self, key: Array) -> Batch:

@@ -22,6 +22,10 @@ class Changed(Task):
         return self.task.streams
 
     @property
+    def endless(self):  # type: ignore[override]
+        return self.task.endless
+
+    @property
     def length(self):  # type: ignore[override]
         return self.task.length
 

@@ -51,6 +51,8 @@ def can_be_read(task: Any):
     if not task.streams:
         yield Finding("every episode starts afresh", bool(fresh_again))
         return
+    if task.endless:
+        yield Finding("no stream starts again, as it says", not bool(fresh_again))
     in_parts, _, _ = read(jax.jit(lambda source: task.chunk(source, jnp.array(1))[2])(start))
     moved = jax.tree.map(lambda whole, part: bool((whole[1:] == part[:-1]).all()), first.inputs, in_parts.inputs)
     yield Finding("it can be read on after any of a chunk's steps", all(jax.tree.leaves(moved)))

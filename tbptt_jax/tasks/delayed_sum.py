@@ -31,6 +31,7 @@ class DelayedSum(Task):
     reference: ClassVar[str] = "Pitis 2016, Recurrent neural networks in TensorFlow, its toy problem"
     inputs, outputs = 2, 2
     streams = True
+    endless = True
 
     def __post_init__(self):
         for name in ("length", "batch_size", "near"):

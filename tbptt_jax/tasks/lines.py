@@ -34,6 +34,7 @@ class Lines(Task):
     length: int = 32  # type: ignore[misc]
     batch_size: int = 32
     streams = True
+    endless = True
 
     def __post_init__(self):
         self.require_whole("length", 1)

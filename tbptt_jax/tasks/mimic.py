@@ -32,6 +32,7 @@ class Mimic(Task):
     inputs, outputs = 4, 4
     loss = "squared"
     streams = True
+    endless = True
 
     def __post_init__(self):
         for name in ("length", "batch_size", "units"):

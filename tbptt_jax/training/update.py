@@ -74,6 +74,8 @@ def estimated(
     """The estimate, what is carried on, where to read on, and how many steps were read."""
 
     def on_from(fresh, batch):
+        if task.endless:  # what it starts with is what training starts with
+            return run.carry
         return select(fresh, est.restart(model, run.params, run.carry, batch, carry_key), run.carry)
 
     if not (task.streams and est.updates_at_cuts):

@@ -75,6 +75,19 @@ def test_the_contract_catches_a_task_that_breaks_it():
     assert "its floors are finite numbers" in broken
 
 
+def test_the_contract_catches_a_stream_that_starts_again_though_it_says_that_it_does_not():
+    @dataclass(frozen=True)
+    class Again(tb.Copy):
+        endless = True
+
+        def chunk(self, source, steps=None):
+            batch, fresh, _ = super().chunk(source, steps)
+            return batch, fresh, source
+
+    broken = {finding.sentence for finding in check(Again()) if not finding.held}
+    assert "no stream starts again, as it says" in broken
+
+
 def test_text_form_and_back(text):
     for task in examples(text):
         assert tb.make_task(str(task)) == task

@@ -40,6 +40,20 @@ def test_episodes_start_from_an_empty_state():
     assert int(runs[-1].updates) == STEPS and int(runs[-1].seen) == STEPS * 4
 
 
+@pytest.mark.parametrize("est", [tb.Segment(tau=2), tb.UORO(), tb.DNI(tau=2)], ids=str)
+def test_a_stream_without_an_end_is_read_as_if_each_chunk_were_asked_whether_it_starts_anew(est):
+    @dataclass(frozen=True)
+    class Asked(tb.Copy):
+        endless = False
+
+    task = tb.Copy(length=4, batch_size=2, longest=3)
+    model, optimizer = task.model("tanh", 3), optax.adam(0.1)
+    unasked, asked = (
+        trained(model, est, kind, optimizer)[-1] for kind in (task, Asked(length=4, batch_size=2, longest=3))
+    )
+    assert task.endless and distance(unasked.params, asked.params) == 0 and distance(unasked.carry, asked.carry) == 0
+
+
 def test_streams_carry_the_state_and_start_anew_where_the_task_says_so():
     @dataclass(frozen=True)
     class Counted(tb.Copy):
@@ -70,6 +84,7 @@ def test_streams_carry_the_state_and_start_anew_where_the_task_says_so():
         grads, carry = jax.grad(loss, has_aux=True)(params)
         return jax.tree.map(lambda p, g: p - 0.5 * g, params, grads), carry
 
+    assert not task.endless and tb.Copy().endless
     params, carry, read = runs[0].params, None, jax.jit(task.chunk)
     for count, run in enumerate(runs[:-1]):
         if count % 3 == 0:
