@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-ecosystem soak lint site wheel setup clean
+.PHONY: demo test test-all test-ecosystem soak lint site wheel setup clean
 
 demo: setup
 	$(BIN)/tbptt run break_even --scale smoke --jobs 2
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# The same, with further cases of what `make test` shows on a few, and with what takes long.
+test-all: setup
+	$(BIN)/python -m pytest -m 'not soak' -n 2 --dist worksteal
 
 # What is tested against packages that few have installed: Equinox.
 test-ecosystem: setup

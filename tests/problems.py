@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tbptt_jax.models import loss_of_states
+from tests.tiers import cases
 
 LENGTH, BATCH, INPUTS, HIDDEN, OUTPUTS = 6, 2, 2, 3, 2
 
@@ -22,6 +23,9 @@ MODELS = {
     "linen": partial(tb.rnn, linen.GRUCell(HIDDEN, param_dtype=jnp.float64)),
     "nnx": partial(tb.rnn, nnx.LSTMCell(INPUTS, HIDDEN, param_dtype=jnp.float64, rngs=nnx.Rngs(7))),
 }
+
+
+EVERY_MODEL = cases(MODELS, ("tanh", "lstm").__contains__)
 
 
 @cache

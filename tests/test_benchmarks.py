@@ -7,6 +7,7 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.benchmarks import compiling, growth, memory, parallel, speed, training
+from tests.tiers import thorough
 
 
 @pytest.mark.parametrize("cell", ["tanh", "lstm", "gru"])
@@ -52,6 +53,7 @@ def test_memory_is_that_of_the_look_back_where_states_are_bounded(capsys, monkey
     assert next(tmp_path.glob("memory/*/temporaries.svg")).stat().st_size > 1000
 
 
+@thorough
 def test_trainings_side_by_side_are_timed(capsys, monkeypatch):
     for name, value in {"RUNS": 2, "LENGTH": 2, "HIDDEN": 2, "UPDATES": 2}.items():
         monkeypatch.setattr(training, name, value)
@@ -59,6 +61,7 @@ def test_trainings_side_by_side_are_timed(capsys, monkeypatch):
     assert capsys.readouterr().out.count("\nB = ") == 4
 
 
+@thorough
 def test_what_is_compiled_is_timed(capsys, monkeypatch):
     for name, value in {"LENGTH": 2, "BATCH": 1, "HIDDEN": 2, "CUTS": [tb.Segment(2)]}.items():
         monkeypatch.setattr(compiling, name, value)
@@ -75,6 +78,7 @@ def test_both_ways_of_a_linear_recurrence_are_timed_and_are_the_same(capsys, mon
     assert all(np.max(np.abs(a - b)) < 1e-12 for a, b in zip(one, other, strict=True))
 
 
+@thorough
 def test_exponents_are_those_of_what_grows(capsys, monkeypatch, tmp_path):
     """Of the memory, which the compiler knows; times of so small programs say nothing."""
     monkeypatch.setattr(growth, "SIZES", {"T": 16, "tau": 4, "B": 2, "H": 8, "samples": 1})

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import cases, thorough
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -64,6 +66,7 @@ def test_the_extension_example_of_the_docs_passes_the_check(tmp_path):
     assert "BROKEN" not in done.stdout and "all held" in done.stdout
 
 
+@thorough
 def test_the_task_of_the_docs_trains_in_an_experiment(tmp_path):
     (block,) = re.findall(r"```python\n# my_task\.py\n(.*?)```", (ROOT / "docs" / "training.md").read_text(), re.S)
     imports = "from dataclasses import dataclass\nimport jax, jax.numpy as jnp\nimport tbptt_jax as tb\n"
@@ -89,7 +92,7 @@ class Biased(tb.GatedEstimator):
 """
 
 
-@pytest.mark.parametrize("slip", [0.1, 0.01])
+@pytest.mark.parametrize("slip", cases([0.1, 0.01], lambda slip: slip == 0.01))
 def test_a_biased_estimator_that_says_it_is_unbiased_is_caught(tmp_path, slip):
     """keep + 0.1 forgets to reweight; keep + 0.01 is a slip of one per cent in the weight."""
     (tmp_path / "biased.py").write_text(BIASED.format(slip=slip))

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import cases
+
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+LONG = ("docs/exact.md", "docs/training.md", "docs/truncate.md")
 FRAGMENTS = ("# my.py", "# my_task.py", "    @classmethod")  # files, which other tests check, and parts of such
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", cases(PAGES, lambda page: page not in LONG))
 def test_every_block_runs(page):
     text = (ROOT / page).read_text()
     namespace = {"__name__": "a_page"}

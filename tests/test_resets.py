@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 import tbptt_jax as tb
-from tests.problems import MODELS, distance, problem
+from tests.problems import EVERY_MODEL, distance, problem
 
 LENGTH = 6
 FIRST = (2, 5)  # the steps that a second episode begins with, in each of the two sequences
@@ -30,7 +30,7 @@ def apart(name):
             yield one, jnp.sum(one.weights) / total
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_the_loss_and_the_gradient_are_those_of_separate_sequences(name):
     model, params, batch = with_resets(name)
     episodes = list(apart(name))

@@ -37,14 +37,14 @@ class Interval(NamedTuple):
 
     @classmethod
     def of(cls, setting: tuple, differences: np.ndarray, error: float, average: str = "mean") -> "Interval":
-        middle = float(np.median(differences) if average == "median" else np.mean(differences))
+        middle = float(np.median(differences)) if average == "median" else mean_of(differences)
         low, high = -math.inf, math.inf
         if average == "median":
             for count in range(FEWEST, len(differences) + 1):
                 now = median_between(differences[:count], error)
                 low, high = max(low, now[0]), min(high, now[1])
         elif len(differences) >= FEWEST and math.isfinite(middle):
-            half = half_width(len(differences), float(np.std(differences, ddof=1)), error)
+            half = half_width(len(differences), spread_of(differences, middle), error)
             low, high = middle - half, middle + half
         if low > high:  # they have nothing in common, by chance or since seeds are not alike: nothing is said
             low, high = -math.inf, math.inf
@@ -66,9 +66,20 @@ class Interval(NamedTuple):
             low, high = median_between(expected, self.error)
             low, high = max(low, self.low), min(high, self.high)
         else:
-            half = half_width(seeds, float(np.std(self.differences, ddof=1)), self.error)
+            half = half_width(seeds, spread_of(self.differences, self.middle), self.error)
             expected, low, high = np.full(seeds, self.middle), self.middle - half, self.middle + half
         return self._replace(differences=expected, low=low, high=high)
+
+
+def mean_of(differences: np.ndarray) -> float:
+    """As `np.mean`, which takes ten times as long for a few numbers."""
+    return float(differences.sum()) / len(differences) if len(differences) else math.nan
+
+
+def spread_of(differences: np.ndarray, mean: float) -> float:
+    """As `np.std` with `ddof=1`."""
+    apart = differences - mean
+    return math.sqrt(float(apart @ apart) / (len(apart) - 1))
 
 
 def half_width(count: int, spread: float, error: float) -> float:

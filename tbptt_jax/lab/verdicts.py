@@ -54,9 +54,11 @@ def decided(claim: "Claim", settings: Mapping[tuple, np.ndarray]) -> Verdict:
 
 def judged(claim: "Claim", settings: Mapping[tuple, np.ndarray]) -> tuple[str, list[str], list[Interval]]:
     """What all settings say together, what each of them says, and the intervals that say so."""
-    together, alone = (intervals(claim, settings, error) for error in errors(claim, len(settings)))
+    error, error_alone = errors(claim, len(settings))
+    together = intervals(claim, settings, error)
     outcome, outcomes = outcome_of_all(claim, together)
-    if outcome == "undecided":
+    if outcome == "undecided" and error_alone != error:
+        alone = intervals(claim, settings, error_alone)
         outcome_alone, outcomes_alone = outcome_of_all(claim, alone)
         if outcome_alone == "reproduced":
             return outcome_alone, outcomes_alone, alone

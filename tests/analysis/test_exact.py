@@ -13,10 +13,10 @@ import tbptt_jax as tb
 from tests.estimators.test_gated import gradients_on, patterns
 from tests.problems import (
     BATCH,
+    EVERY_MODEL,
     HIDDEN,
     INPUTS,
     LENGTH,
-    MODELS,
     OUTPUTS,
     distance,
     estimates,
@@ -107,7 +107,7 @@ def test_what_draws_nothing_is_its_own_mean(est):
     assert distance(exact.expected_gradient(est, *problem("tanh")), estimates("tanh", [est])[0]) < 1e-13
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_the_spectrum_holds_the_gradient_of_every_lag(name):
     found = exact.lag_spectrum(*problem(name))
     spectrum, expected = jax.tree.map(np.asarray, (found, gradients_by_lag(name)))

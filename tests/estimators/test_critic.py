@@ -17,6 +17,7 @@ from tbptt_jax.critics import MLP, Critic, Features, Linear, Network
 from tbptt_jax.estimators.base import warmed_up
 from tbptt_jax.estimators.predicted import Fitted, flat
 from tests.problems import BATCH, LENGTH, distance, full_gradient, problem
+from tests.tiers import thorough
 
 KEEP = 0.6
 
@@ -299,7 +300,7 @@ def test_a_critic_is_not_taught_that_nothing_lies_beyond_the_cuts_of_a_stream():
     [
         (tb.Randomized(0.8, critic=Linear()), tb.Copy(length=12, batch_size=2, longest=3)),
         (tb.DNI(4), tb.Copy(length=12, batch_size=2, longest=3)),
-        (tb.ARTBP(4.0, critic=Linear()), tb.Recall(distance=5, batch_size=2)),
+        pytest.param(tb.ARTBP(4.0, critic=Linear()), tb.Recall(distance=5, batch_size=2), marks=thorough),
     ],
     ids=str,
 )

@@ -14,8 +14,8 @@ import tbptt_jax as tb
 from tbptt_jax.estimators.gated import GatedEstimator
 from tests.problems import (
     BATCH,
+    EVERY_MODEL,
     LENGTH,
-    MODELS,
     distance,
     estimates,
     full_gradient,
@@ -54,7 +54,7 @@ def patterns(est):
         yield probability, np.array(gates)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_our_gradient_equals_the_definition_on_every_gate_pattern(model):
     """T − 1 random gates a sequence, all patterns at once: ours (vmapped) against stop_gradient in lax.scan."""
     gates = jnp.asarray([np.stack([gates, gates[::-1]], axis=1) for _, gates in patterns(tb.Randomized(0.7))])
@@ -90,7 +90,7 @@ def mean_over_patterns(model, est):
     return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), gradients_on(model, gates))
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 @pytest.mark.parametrize("est", [tb.Randomized(0.7), tb.ARTBP(3.0, 4.0)], ids=str)
 def test_the_mean_over_all_patterns_is_the_full_gradient(model, est):
     assert distance(mean_over_patterns(model, est), full_gradient(model)) < 1e-12
@@ -147,7 +147,7 @@ def test_gates_are_drawn_for_each_sequence_unless_shared(est):
     assert len({tuple(column) for column in np.asarray(shared).T}) == 1
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_segments_cut_at_their_boundaries(model):
     """Loss t (from 1) sees the lags k ≤ (t−1) mod τ; the mean over all offsets is Σ max(0, 1 − k/τ) G_k."""
     tau = 4

@@ -19,7 +19,7 @@ from tbptt_jax.estimators.influence import scan_drawing
 from tbptt_jax.gradients.influence.sparse import ByEntries, kept
 from tbptt_jax.models import sequence_shape
 from tests.estimators.test_signs import with_given_noise
-from tests.problems import BATCH, HIDDEN, INPUTS, MODELS, distance, full_gradient, problem, scaled
+from tests.problems import BATCH, EVERY_MODEL, HIDDEN, INPUTS, distance, full_gradient, problem, scaled
 
 CHUNKS = 3
 
@@ -42,7 +42,7 @@ def stream_gradient(est, name, chunks):
     return run(params)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_rtrl_is_full_backpropagation_across_chunks(name):
     assert distance(stream_gradient(tb.RTRL(), name, CHUNKS), full_gradient(name)) < 1e-12
     if name == "tanh":

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import tbptt_jax as tb
-from tests.problems import MODELS, distance, problem
+from tests.problems import EVERY_MODEL, distance, problem
 
 CHUNKS = 4
 
@@ -51,7 +51,7 @@ def test_a_stream_under_changing_parameters_is_that_of_a_loop_by_hand(name, k1, 
         assert distance(found.grads, theirs) < 1e-12, i
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_within_one_sequence_it_is_buffered(name):
     lengths = ((4, 2), (11, 6), (1, 1), (6, 3), (3, 3), (20, 6))[: 6 if name in ("tanh", "lstm") else 2]
     pairs = [(tb.Rolling(k1, k2), tb.Buffered(k1, k2)) for k1, k2 in lengths]

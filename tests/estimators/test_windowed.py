@@ -8,8 +8,8 @@ import tbptt_jax as tb
 from tbptt_jax.models import loss_of_states
 from tests.problems import (
     BATCH,
+    EVERY_MODEL,
     LENGTH,
-    MODELS,
     distance,
     estimates,
     full_gradient,
@@ -20,7 +20,7 @@ from tests.problems import (
 )
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_windows_see_their_lags(model):
     rnn, params, batch = problem(model)
     gradient = jax.jit(jax.vmap(lambda est: tb.gradient(est, rnn, params, batch)))
@@ -51,7 +51,7 @@ def test_a_window_of_one_holds_all_states_constant():
         assert distance(window, expected) < 1e-12
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_overlapping_blocks_see_between_k1_minus_k2_and_k1_minus_1_steps_back(model):
     (blocks,) = estimates(model, [tb.Buffered(4, 2)])
     assert distance(blocks, gradient_looking_back(model, lambda t: t % 2 + 2)) < 1e-12
@@ -62,7 +62,7 @@ LONGER = [tb.Full(), tb.Segment(10**6), tb.Window(10**6), tb.Buffered(LENGTH, LE
 LONGER += [tb.Geometric(1), tb.Segment(1000, 999), tb.Buffered(10**6, 2)]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EVERY_MODEL)
 def test_everything_long_enough_is_full_backpropagation(model):
     ests = EXACT + LONGER if model == "tanh" else EXACT
     for est, grads in zip(ests, estimates(model, ests, jax.random.key(0))):

@@ -11,6 +11,7 @@ from tbptt_jax import experiments
 from tbptt_jax.lab.grid import Choices
 from tbptt_jax.lab.protocol import SEQUENCES, losses_apart
 from tbptt_jax.running.command import Running, run_command
+from tests.tiers import cases
 
 MINE = '''
 from dataclasses import dataclass
@@ -116,11 +117,18 @@ TWO_KINDS = {"bias_variance", "influence_balancing"}  # of figures: of lengths, 
 READS_TEXT = {"regularization", "time_machine"}
 
 
+LIKE_ANOTHER = {  # an experiment that is measured in the same way
+    *("alignment", "averaging", "best_lengths", "break_even_conditions", "break_even_memory", "critics_in_training"),
+    *("formal_languages", "long_dependencies", "lorenz", "meta_2d", "online_optimizers", "regularization"),
+    "ten_million_symbols",
+}
+
+
 def test_every_experiment_is_here():
     assert sorted(TINY) == experiments.names()
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", cases(TINY, lambda name: name not in LIKE_ANOTHER))
 def test_it_is_measured_drawn_and_judged(name, tmp_path, capsys):
     choices = TINY[name]
     mine = f"{tmp_path}/my.py:Mine"

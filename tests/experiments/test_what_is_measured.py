@@ -18,6 +18,7 @@ from tbptt_jax.experiments.regularization.measure import where_it_falls_to
 from tbptt_jax.experiments.time_machine.measure import ORDERS, counted_losses
 from tbptt_jax.experiments.vanishing_gradients.measure import relative_to_first
 from tbptt_jax.lab.grid import Choices, cells
+from tests.tiers import thorough
 
 
 def test_of_break_even_one_thing_is_changed_at_a_time():
@@ -72,6 +73,7 @@ def test_of_break_even_all_keep_as_many_states():
         experiment.measure(cell, jax.random.key(0))
 
 
+@thorough
 def test_the_optimizer_of_an_axis_is_the_one_that_learns():
     experiment = load("online_optimizers")
     sizes = Choices("smoke", ["symbols=200", "hidden=2"], ["window(tau=1)"], seeds=1)

@@ -13,6 +13,7 @@ from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates, Lags
 from tests.gradients.test_scan import GATES, H0, XS, T, W, gradients
 from tests.problems import distance
+from tests.tiers import cases
 
 CUTS = {
     "none": Gates(None),
@@ -35,9 +36,12 @@ OF_SECOND_ORDER = [  # one of every kind, those of one step and of all steps lef
 ]
 
 
-@pytest.fixture(params=CUTS.values(), ids=CUTS.keys())
+AT_ONCE = ("gates [T, B]", "overlapping blocks", "window of 3", "weighted lags")
+
+
+@pytest.fixture(params=cases(CUTS, AT_ONCE.__contains__))
 def cut(request):
-    return request.param
+    return CUTS[request.param]
 
 
 def outputs(scan):
@@ -101,10 +105,10 @@ def test_forward_mode_is_that_of_the_definition():
     assert distance(moved(lambda f, init, xs: cut_scan(f, init, xs, Lags(100))), moved(lax.scan)) < 1e-12
 
 
-@pytest.mark.parametrize("cut", [cut for name, cut in CUTS.items() if name in OF_SECOND_ORDER], ids=OF_SECOND_ORDER)
-def test_every_way_to_a_hessian_is_the_same(cut):
+@pytest.mark.parametrize("name", cases(OF_SECOND_ORDER, ("gates [T, B]", "overlapping blocks").__contains__))
+def test_every_way_to_a_hessian_is_the_same(name):
     """Forward over reverse, reverse over reverse, forward over forward; under jit and vmap."""
-    program = outputs(lambda f, init, xs: cut_scan(f, init, xs, cut))
+    program = outputs(lambda f, init, xs: cut_scan(f, init, xs, CUTS[name]))
     number = lambda w: sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(program(w, H0, XS)))  # noqa: E731
     direction = drawn_like(W, 4)
 

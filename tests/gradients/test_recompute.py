@@ -13,7 +13,8 @@ from tbptt_jax.analysis.cost import count
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates, Lags
 from tbptt_jax.gradients.cuts.schedule import advances, schedule, split
-from tests.problems import MODELS, distance, problem
+from tests.problems import EVERY_MODEL, distance, problem
+from tests.tiers import cases, thorough
 
 T, B, H = 11, 2, 3
 KEYS = jax.random.split(jax.random.key(0), 5)
@@ -94,7 +95,9 @@ def program(cut):
     return value
 
 
-@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize(
+    "name", cases(CUTS, ("gates [T, B]", "overlapping blocks from an offset", "window of 3").__contains__)
+)
 def test_derivatives_are_those_with_all_states(name):
     cut = CUTS[name]
     moving = (0.3 * W, 0.2 * H0, 0.1 * XS)
@@ -140,7 +143,7 @@ def test_second_derivatives_of_the_exact_one_alone():
         jax.hessian(program(Lags(3).keeping(3, T)))(W, H0, XS)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EVERY_MODEL)
 def test_estimators_that_keep_few_states_give_the_same(name):
     """All of them for states of one leaf and of two; all steps and windows for every network."""
     model, params, batch = problem(name)
@@ -234,6 +237,7 @@ def test_states_belong_to_the_text_and_the_structure_of_an_estimator():
         tb.Segment(4, in_order=True, states=3)
 
 
+@thorough
 def test_memory_is_that_of_the_states_that_are_kept():
     """Temporaries of the compiled program, at 4,096 steps over those at 256: 1.2 at most for a number of states, and
     √16 · 1.2 for "sqrt"; all states are 16 times as many."""

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from tests.tiers import thorough
+
 PROGRAM = """
 import jax, jax.numpy as jnp
 from functools import partial
@@ -39,6 +41,7 @@ for est in (tb.Full(), tb.Segment(2), tb.Segment(4, offset=1), tb.Window(3), tb.
 """
 
 
+@thorough
 def test_gradients_are_the_same_on_four_devices():
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)

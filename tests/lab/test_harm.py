@@ -8,6 +8,7 @@ import pytest
 
 from tbptt_jax.running.processes import surroundings
 from tests.lab.command import TOY, finish, tbptt, wait_for
+from tests.tiers import thorough
 
 CAUSES = {
     "raises": "RuntimeError: this cell always fails [bold]and says so[/bold] (toy.py:",
@@ -38,6 +39,7 @@ def test_each_failure_has_its_cause_and_the_others_go_on(tmp_path, capfd):
     assert any("Traceback" in log.read_text() and "this cell always fails" in log.read_text() for log in logs)
 
 
+@thorough
 def test_limits_end_a_cell_and_all_that_it_started(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     axes = ("--set", "x=1,2", "--set", "kind=never ends,holds the lock,has children,eats")
@@ -68,6 +70,7 @@ def test_a_process_that_cannot_start_ends_the_run(tmp_path):
     assert code == 3 and "the process that reads the experiment died" in output and "Traceback" not in output
 
 
+@thorough
 @pytest.mark.parametrize(
     "number, words",
     [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "it cannot be written to any more"), (errno.EIO, "error")],
@@ -100,6 +103,7 @@ def test_a_folder_that_vanishes_or_cannot_be_written_is_named(tmp_path, capfd):
     assert code == 2 and "--results: cannot write to" in output
 
 
+@thorough
 def test_another_users_records_are_named(tmp_path, capfd, monkeypatch):
     """Root may read everything, so the refusal is feigned."""
     tbptt(capfd, "run", TOY, "--scale", "smoke", "--set", "x=1", results=tmp_path)
@@ -131,6 +135,7 @@ def test_every_process_has_a_gpu_of_its_own_or_its_share_of_one(monkeypatch):
     assert surroundings(1, 2, None) == {}
 
 
+@thorough
 def test_a_half_finished_cell_is_gone_on_from_after_a_failure_and_with_other_devices(tmp_path, capfd):
     """What it kept is there until it is done, and is not that of other code."""
     (tmp_path / "half.py").write_text(HALF)

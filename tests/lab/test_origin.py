@@ -16,6 +16,7 @@ from tbptt_jax.experiments import load
 from tbptt_jax.lab.code import code_of, file_of, only_code, parsed
 from tbptt_jax.lab.origin import differences
 from tests.lab.command import TOY, finish, measured, rows, tbptt
+from tests.tiers import thorough
 
 SMOKE = ("--scale", "smoke")
 
@@ -90,6 +91,7 @@ def copied(tmp_path):
     return tmp_path / "my_toy.py"
 
 
+@thorough
 def test_an_edited_neighbour_makes_records_stale_and_the_old_code_finds_them_again(copied, tmp_path, capfd):
     log = tmp_path / "log"
     code, output = finish(*SMOKE, results=tmp_path, toy=copied, log=log)
@@ -106,6 +108,7 @@ def test_an_edited_neighbour_makes_records_stale_and_the_old_code_finds_them_aga
     assert "12 done" in output and len(measured(log)) == 24 and rows(tmp_path).equals(before)
 
 
+@thorough
 def test_other_precision_and_other_devices_are_other_records(tmp_path):
     log = tmp_path / "log"
     for count, (words, environment) in enumerate([((), {}), (("--devices", "2"), {"JAX_ENABLE_X64": "0"})], start=1):
@@ -131,6 +134,7 @@ def test_differences_are_said_in_words():
     assert differences(then, then) == []
 
 
+@thorough
 def test_the_contents_of_data_decide(tmp_path, capfd):
     """Another text under the same name is another result; a checkpoint of the old one is not gone on from."""
     text = tmp_path / "text.txt"

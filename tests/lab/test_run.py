@@ -17,6 +17,7 @@ from tbptt_jax.records.store import Store
 from tbptt_jax.running.loop import run
 from tbptt_jax.running.processes import Processes
 from tests.lab.command import TOY, finish, measured, rows, start, tbptt, wait_for
+from tests.tiers import thorough
 
 SMOKE = ("--scale", "smoke")
 
@@ -30,6 +31,7 @@ def whole(tmp_path_factory):
     return rows(results)
 
 
+@thorough
 @pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.soak)])
 def test_killed_at_random_moments_nothing_is_lost_or_computed_twice(tmp_path, whole, times):
     """At most one cell is in flight at each kill, and one is recorded and not yet noticed; others are measured once."""
@@ -76,6 +78,7 @@ def alive(pid):
         return False
 
 
+@thorough
 def test_two_runners_in_one_folder_share_the_work_and_each_failure(tmp_path):
     """A cell that fails is measured once, though both runners find it failed."""
     log = tmp_path / "log"
@@ -119,6 +122,7 @@ def test_jobs_and_resuming_give_the_same_table(tmp_path, whole, capfd):
     assert rows(tmp_path).schema["even"] == pl.Boolean and rows(tmp_path).schema["curve"] == pl.List(pl.Float64)
 
 
+@thorough
 def test_an_interrupt_says_how_to_go_on(tmp_path):
     log = tmp_path / "log"
     words = (*SMOKE, "--set", "pause=0.2")

@@ -15,6 +15,7 @@ from tbptt_jax.records.cell import Cell, Plan
 from tbptt_jax.records.committed import as_committed
 from tbptt_jax.running.command import next_turn
 from tests.lab.test_run import tbptt
+from tests.tiers import thorough
 
 FILE = textwrap.dedent(
     """
@@ -80,6 +81,7 @@ def test_where_seeds_are_no_axis_none_can_be_added():
         cells(load("pes_variance"), Choices(cap=40))
 
 
+@thorough
 def test_committed_records_can_be_kept_when_code_changes(tmp_path, capfd):
     def run(*words):
         said = tbptt(capfd, "run", str(file), *words, results=tmp_path)[1]
