@@ -278,7 +278,7 @@ def test_a_fitted_critic_lowers_the_variance_where_the_state_knows_what_is_asked
         batch = task.batch(key)
         return est(model, params, est.restart(model, params, carry, batch, None), batch, key)[1], None
 
-    batch = task.batch(jax.random.key(9))
+    batch = jax.jit(task.batch)(jax.random.key(9))
     start = est.init(model, params, batch, None)
     carry, _ = jax.jit(lambda: jax.lax.scan(see, start, jax.random.split(jax.random.key(1), 100)))()
     assert isinstance(carry, Fitted)

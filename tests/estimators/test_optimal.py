@@ -78,7 +78,7 @@ def test_the_running_estimate_of_the_costs_has_the_right_mean():
 def test_the_optimal_gates_do_not_run_away_where_credit_is_carried_far():
     """Influence balancing, whose lags matter up to a hundred: with many cuts, their costs react to each other."""
     task, keep = tb.InfluenceBalancing(length=200), 0.9
-    model, batch = task.model(), task.batch(jax.random.key(0))
+    model, batch = task.model(), jax.jit(task.batch)(jax.random.key(0))
     params, est = model.init(jax.random.key(0)), tb.Optimal(keep)
 
     @jax.jit

@@ -30,7 +30,7 @@ def given(kind, **more):
 def mean_over_noise(kind, times, **more):
     """E[the stream's gradient from its chunks] over all nodes of the ε of every chunk, of a quadratic loss."""
     task = tb.InfluenceBalancing(length=4)
-    model, batch, est = task.model(), task.batch(jax.random.key(0)), given(kind, **more)
+    model, batch, est = task.model(), jax.jit(task.batch)(jax.random.key(0)), given(kind, **more)
     params = {"theta": jnp.array(0.7)}
 
     @jax.jit
@@ -83,7 +83,7 @@ def truncated(lengths):
 
 def test_a_reset_forgets_the_noise_and_pes_adds_it_up():
     task = tb.InfluenceBalancing(length=3)
-    model, params, batch = task.model(), {"theta": jnp.array(0.2)}, task.batch(jax.random.key(0))
+    model, params, batch = task.model(), {"theta": jnp.array(0.2)}, jax.jit(task.batch)(jax.random.key(0))
     est = tb.PES(0.1, 5)
     carry = est.init(model, params, batch, None)
     assert np.all(np.asarray(carry.vectors) == 0)

@@ -123,7 +123,7 @@ def test_n_grams_are_counted_and_chosen_on_the_sets_of_the_networks(tmp_path):
     task = tb.Text(str(tmp_path / "text.txt"), validation=0.2)
     found = counted_losses(task)
     train, _ = task.parts()
-    held_out = task.held_out(jax.random.key(0))
+    held_out = jax.jit(task.held_out)(jax.random.key(0))
     rows = np.concatenate([held_out.inputs[:1].argmax(-1), held_out.targets]).T  # as the networks read them
     models = {order: tb.NGrams(train, task.inputs, order) for order in ORDERS}
     selection = {order: model.loss(rows[:16]) for order, model in models.items()}

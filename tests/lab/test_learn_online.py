@@ -24,6 +24,7 @@ def chunk(number):
     return jax.tree.map(lambda leaf: leaf[number % CHUNKS], episode())
 
 
+@jax.jit
 def truncated(params, state, batch):
     """The gradient of a chunk's loss from a state that is given, and the state after it."""
 

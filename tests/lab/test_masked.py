@@ -17,17 +17,17 @@ TEXT = tb.Copy(length=12, batch_size=3, longest=3)
 
 def test_without_dropout_it_is_the_network():
     task = Dropout(TEXT, 1.0, 5)
-    params = task.model("gru").init(jax.random.key(0))
-    masked, plain = task.batch(jax.random.key(1)), TEXT.batch(jax.random.key(1))
+    params = jax.jit(task.model("gru").init)(jax.random.key(0))
+    masked, plain = jax.jit(task.batch)(jax.random.key(1)), jax.jit(TEXT.batch)(jax.random.key(1))
     ours, theirs = task.model("gru"), TEXT.model("gru", 5)
-    gradients = jax.grad(tb.loss, 1)(ours, params, masked), jax.grad(tb.loss, 1)(theirs, params, plain)
-    assert distance(*gradients) < 1e-12
+    gradient = jax.jit(jax.grad(tb.loss, 1), static_argnums=0)
+    assert distance(gradient(ours, params, masked), gradient(theirs, params, plain)) < 1e-12
 
 
 def test_dropout_is_seen_by_the_readout_alone_and_has_mean_one():
     task = Dropout(replace(TEXT, batch_size=400), 0.75, 6)
     model = task.model("tanh")
-    masks = task.batch(jax.random.key(0)).inputs[1]
+    masks = jax.jit(task.batch)(jax.random.key(0)).inputs[1]
     assert set(np.unique(masks)) == {0.0, 1 / 0.75} and abs(masks.mean() - 1) < 0.02  # 28,800 draws: 0.0034 each way
     params = model.init(jax.random.key(1))
     state = model.initial_state(params, 2)
@@ -35,7 +35,7 @@ def test_dropout_is_seen_by_the_readout_alone_and_has_mean_one():
     kept, dropped = (model.step(params, state, (x, jnp.full((2, 6), mask))) for mask in (1.0, 0.0))
     np.testing.assert_array_equal(kept[0], dropped[0])
     assert np.ptp(model.readout(params, dropped), axis=0).max() == 0 != np.abs(model.readout(params, kept)).max()
-    np.testing.assert_array_equal(task.held_out(jax.random.key(2)).inputs[1], 1.0)
+    np.testing.assert_array_equal(jax.jit(task.held_out)(jax.random.key(2)).inputs[1], 1.0)
 
 
 @pytest.mark.parametrize("keep", [0.0, 1.0])
@@ -50,9 +50,9 @@ def test_zoneout_keeps_the_old_state_or_takes_the_new_one(keep):
 
 def test_a_stream_goes_on_where_it_stopped_with_fresh_masks():
     task = Zoneout(TEXT, 0.5, 4)
-    source = task.start(jax.random.key(0))
-    first, fresh, source = task.chunk(source)
-    second, again, _ = task.chunk(source)
+    read = jax.jit(task.chunk)
+    first, fresh, source = read(jax.jit(task.start)(jax.random.key(0)))
+    second, again, _ = read(source)
     assert task.streams and bool(fresh) and not bool(again)
     assert np.any(first.inputs[1] != second.inputs[1])
 
@@ -63,8 +63,9 @@ def test_a_stream_goes_on_where_it_stopped_with_fresh_masks():
 def test_any_network_and_any_target(kind, task, options):
     masked = kind(task, 0.5, 4)
     model = masked.model(**options)
-    batch = masked.batch(jax.random.key(0))
-    assert np.isfinite(tb.loss(model, model.init(jax.random.key(1)), batch))
+    batch = jax.jit(masked.batch)(jax.random.key(0))
+    loss = jax.jit(lambda key: tb.loss(model, model.init(key), batch))
+    assert np.isfinite(loss(jax.random.key(1)))
 
 
 def test_what_cannot_be_is_refused():

@@ -246,7 +246,7 @@ def test_delayed_sum_labels_hang_on_two_tosses_alone():
     floors = task.floors()
     assert floors["best"] == pytest.approx(sum(p * entropy(chances[near, far]) for near, far, p in joint))
     assert floors["blind"] == pytest.approx(entropy(np.mean(list(chances.values()), axis=0)))
-    held_out = task.held_out(jax.random.key(0))
+    held_out = jax.jit(task.held_out)(jax.random.key(0))
     assert np.all(held_out.weights[:5] == 0) and np.all(held_out.weights[5:] == 1)
     with pytest.raises(ValueError, match="delayed_sum: far must be a whole number of at least 4, got 3"):
         tb.DelayedSum(near=3, far=3)
@@ -266,7 +266,7 @@ def test_mimic_is_what_its_teacher_says():
         state = task.teacher.step(weights, state, x)
         np.testing.assert_allclose(task.teacher.readout(weights, state), wanted, atol=1e-12)
     assert set(np.unique(inputs)) == {-1.0, 1.0} and len(np.unique(np.asarray(inputs), axis=0)) > 8
-    assert tb.loss(task.teacher, weights, task.held_out(jax.random.key(0))) < 1e-24
+    assert tb.loss(task.teacher, weights, jax.jit(task.held_out)(jax.random.key(0))) < 1e-24
     matrix = weights["cell"]["W_hh"]
     np.testing.assert_allclose(matrix @ matrix.T, 0.95**2 * np.eye(6), atol=1e-6)
     assert task.weights()["cell"]["W_hh"].tolist() != tb.Mimic(units=6, seed=1).weights()["cell"]["W_hh"].tolist()
@@ -302,7 +302,7 @@ def test_influence_balancing_has_its_fixed_point_and_its_switch_points():
     assert float(settled[0, 0]) == pytest.approx(-6 * 0.5, abs=1e-9)
 
     def slope(est, task):
-        estimate, _ = est(model, {"theta": theta}, settled, task.batch(jax.random.key(0)), None)
+        estimate, _ = est(model, {"theta": theta}, settled, jax.jit(task.batch)(jax.random.key(0)), None)
         return estimate.grads["theta"] / (settled[0, 0] - 1)
 
     taus = jnp.array([10, 18, 19, 20, 40, 41])

@@ -57,10 +57,10 @@ def test_random_order_and_held_out_text_come_from_different_parts(path):
     task = tb.Text(path, length=8, batch_size=5, order="random", validation=0.2)
     train, held_out = task.parts()
     assert np.array_equal(np.concatenate([train, held_out]), task.corpus().symbols)
-    batch = task.batch(jax.random.key(0))
+    batch = jax.jit(task.batch)(jax.random.key(0))
     for column in np.asarray(batch.inputs.argmax(-1)).T:
         assert bytes(column.astype(np.uint8)) in bytes(train)
-    rows = np.asarray(task.held_out(jax.random.key(0)).inputs.argmax(-1)).T
+    rows = np.asarray(jax.jit(task.held_out)(jax.random.key(0)).inputs.argmax(-1)).T
     assert rows.shape[0] == 32
     assert all(bytes(row.astype(np.uint8)) in bytes(held_out) for row in rows)
     assert task.floors() == {"uniform": pytest.approx(np.log(task.inputs))}

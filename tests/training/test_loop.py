@@ -79,7 +79,7 @@ def test_a_loss_that_is_infinite_for_one_update_alone_is_seen():
 
 def test_held_out_loss_and_training_loss_are_what_they_say():
     history = train(est=tb.Full(), steps=3, evaluations=3)
-    held_out = TASK.held_out(jax.random.key(0))
+    held_out = jax.jit(TASK.held_out)(jax.random.key(0))
     assert history.held_out[-1] == pytest.approx(float(tb.loss(MODEL, history.params, held_out)), abs=1e-12)
     shorter = train(est=tb.Full(), steps=3, evaluations=1)
     assert shorter.loss[0] == pytest.approx(history.loss.mean(), abs=1e-12)

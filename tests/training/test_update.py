@@ -143,7 +143,7 @@ def test_a_run_that_diverges_is_frozen_at_its_step():
     model, optimizer = task.model(), optax.sgd(1e60)
     runs = trained(model, tb.Full(), task, optimizer, steps=8)
     params, carry, finite = runs[0].params, runs[0].carry, 0
-    batch = task.batch(jax.random.key(0))
+    batch = jax.jit(task.batch)(jax.random.key(0))
     one = jax.jit(lambda params, carry: tb.Full()(model, params, carry, batch, None))
     while True:
         estimate, carry = one(params, carry)
