@@ -2,6 +2,7 @@
 
 from functools import partial
 from math import ceil
+from textwrap import wrap
 from typing import Any
 
 import polars as pl
@@ -31,7 +32,8 @@ def bits(table: pl.DataFrame):
         left.set(xlabel=f"symbols read, {cell}", ylabel=f"{str(task).partition('(')[0]}: bits a symbol")
     for axes in pairs[len(parts) :].ravel():
         axes.set_visible(False)
-    figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
+    lines = [wrap(line, int(14 * figure.get_figwidth())) for line in message(table)]
+    figure.suptitle("\n".join(sum(lines, [])), fontsize=9.5, x=0.02, ha="left")
     return figure
 
 
@@ -56,19 +58,25 @@ def panel(left: Any, right: Any, part: pl.DataFrame, published: dict[str, float]
         draw_line(part["best"][0], color="black", linewidth=0.8)
         draw_line(part["blind"][0], color="black", linewidth=0.8, linestyle=":")
     top = max(part["blind"][0], min(part["bits"].max(), 2 * part["blind"][0]))
+    left.xaxis.set_major_formatter(in_thousands)
     left.set(ylim=(0.95 * part["best"][0], 1.15 * top))
     name_at_the_right(left, lines)
     right.set_xlabel("over the last twentieth" + ("\nbars: published, after 10⁷" if published else ""), fontsize=8)
+
+
+def in_thousands(number: float, _: Any) -> str:
+    """Of symbols, in thousands or millions."""
+    return f"{number / 1e6:g}M" if number >= 1e6 else f"{number / 1e3:g}k" if number else "0"
 
 
 def short(estimator: str) -> str:
     return WORDS.get(estimator, estimator.partition("(")[0])
 
 
-def message(table: pl.DataFrame) -> str:
-    words = []
+def message(table: pl.DataFrame) -> list[str]:
+    words = ["Bits a symbol that are lost by one update a symbol, means over networks"]
     for (task, cell), rows in table.group_by("task", "cell", maintain_order=True):
         means = dict(rows.group_by("estimator").agg(pl.col("bits").mean()).sort("bits").rows())
-        found = [f"{short(name)} {bits:.3f}" for name, bits in means.items()]
-        words.append(f"{str(task).partition('(')[0]}, {cell}: " + ", ".join(found) + f"; entropy {rows['best'][0]:.3f}")
-    return "Bits a symbol that are lost by one update a symbol, means over networks\n" + "\n".join(words)
+        found = [f"{short(name)}\N{NO-BREAK SPACE}{bits:.3f}" for name, bits in means.items()]
+        words.append(f"{str(task).partition('(')[0]}, {cell}: " + ", ".join(found) + f"; entropy\N{NO-BREAK SPACE}{rows['best'][0]:.3f}")
+    return words
