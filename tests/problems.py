@@ -25,7 +25,8 @@ MODELS = {
 }
 
 
-EVERY_MODEL = cases(MODELS, ("tanh", "lstm").__contains__)
+QUICK = ("tanh", "lstm").__contains__
+EVERY_MODEL = cases(MODELS, QUICK)
 
 
 @cache

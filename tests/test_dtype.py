@@ -7,6 +7,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
+from tests.problems import QUICK
+from tests.tiers import cases
 
 BATCH = tb.Batch(jax.random.normal(jax.random.key(0), (12, 4, 3), jnp.float32), jnp.ones((12, 4), int))
 ESTIMATORS = [tb.Full(), tb.Segment(4), tb.Window(4), tb.Randomized(0.8), tb.RTRL(), tb.SnAp(1), tb.UORO(), tb.ES(0.1)]
@@ -16,7 +18,7 @@ def flat(tree):
     return np.asarray(ravel_pytree(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree))[0])
 
 
-@pytest.mark.parametrize("cell", ["tanh", "gru", "lstm"])
+@pytest.mark.parametrize("cell", cases(["tanh", "gru", "lstm"], QUICK))
 def test_weights_states_and_gradients_are_of_the_type_and_losses_of_32_bits(cell):
     low, high = (tb.rnn(cell, 3, 8, 5, dtype=dtype) for dtype in (jnp.bfloat16, jnp.float32))
     params = low.init(jax.random.key(1))

@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tbptt_jax.cells import spectral_radius
-from tests.problems import BATCH, HIDDEN, INPUTS, LENGTH, OUTPUTS, distance, estimates, problem
+from tests.problems import BATCH, HIDDEN, INPUTS, LENGTH, OUTPUTS, QUICK, distance, estimates, problem
+from tests.tiers import cases
 
 
 def test_the_linear_model_has_the_closed_form_of_the_chapter():
@@ -51,7 +52,7 @@ def test_the_linear_model_has_the_closed_form_of_the_chapter():
     assert distance(gradient(tb.Segment(4)), closed_form(lambda i, t: i // 4 == t // 4)) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["tanh", "two layers", "nnx"])
+@pytest.mark.parametrize("name", cases(["tanh", "two layers", "nnx"], QUICK))
 def test_states_carried_over_chunks_equal_the_unchunked_pass(name):
     model, params, batch = problem(name)
     for est in (tb.Full(), tb.Segment(2), tb.Window(2), tb.Randomized(0.5)):
@@ -89,7 +90,7 @@ def test_no_weights_are_weights_of_one():
     assert abs(tb.loss(model, params, batch._replace(weights=None)) - tb.loss(model, params, ones)) < 1e-14
 
 
-@pytest.mark.parametrize("cell", ["linear", "tanh", "gru", "lstm"])
+@pytest.mark.parametrize("cell", cases(["linear", "tanh", "gru", "lstm"], QUICK))
 def test_initialisation_has_the_chosen_radius_or_is_orthogonal(cell):
     scaled = tb.rnn(cell, 4, 8, 2, radius=0.7).init(jax.random.key(0))["cell"]["W_hh"]
     for block in jnp.split(scaled, scaled.shape[0] // 8):

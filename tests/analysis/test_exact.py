@@ -18,6 +18,7 @@ from tests.problems import (
     INPUTS,
     LENGTH,
     OUTPUTS,
+    QUICK,
     distance,
     estimates,
     full_gradient,
@@ -25,6 +26,7 @@ from tests.problems import (
     problem,
     subtract,
 )
+from tests.tiers import cases
 
 exact = tb.exact
 GATED = [
@@ -47,7 +49,7 @@ def by_enumeration(name, est, shared):
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["apart", "shared"])
-@pytest.mark.parametrize("name", ["tanh", "gru", "lstm", "two layers"])
+@pytest.mark.parametrize("name", cases(["tanh", "gru", "lstm", "two layers"], QUICK))
 def test_exact_variance_is_that_over_all_patterns(name, shared):
     model, params, batch = problem(name)
     ests = [replace(est, shared=shared) for est in GATED]
@@ -57,7 +59,7 @@ def test_exact_variance_is_that_over_all_patterns(name, shared):
         assert abs(value - expected) < 1e-10 * max(1, expected), est
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm"], QUICK))
 @pytest.mark.parametrize("est", [tb.Geometric(0.6), tb.Randomized(0.3), tb.ARTBP(3.0, 4.0)], ids=str)
 def test_exact_mean_is_that_over_all_patterns(name, est):
     mean, _ = by_enumeration(name, est, shared=True)

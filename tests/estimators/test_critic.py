@@ -16,8 +16,8 @@ import tbptt_jax as tb
 from tbptt_jax.critics import MLP, Critic, Features, Linear, Network
 from tbptt_jax.estimators.base import warmed_up
 from tbptt_jax.estimators.predicted import Fitted, flat
-from tests.problems import BATCH, LENGTH, distance, full_gradient, problem
-from tests.tiers import thorough
+from tests.problems import BATCH, LENGTH, QUICK, distance, full_gradient, problem
+from tests.tiers import cases, thorough
 
 KEEP = 0.6
 
@@ -85,7 +85,7 @@ def by_hand(name, critic, gates):
 
 
 @pytest.mark.parametrize("beyond", [False, True], ids=["within", "beyond"])
-@pytest.mark.parametrize("name", ["tanh", "lstm", "two layers"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm", "two layers"], QUICK))
 def test_the_recursion_is_that_of_its_definition(name, beyond):
     model, params, batch = problem(name)
     critic = Arbitrary(beyond=beyond)
@@ -110,7 +110,7 @@ def over_all_patterns(name, critic):
     return probabilities, np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(gates)))
 
 
-@pytest.mark.parametrize("name", ["tanh", "gru", "lstm", "two layers"])
+@pytest.mark.parametrize("name", cases(["tanh", "gru", "lstm", "two layers"], QUICK))
 def test_any_critic_leaves_the_mean_alone_and_its_variance_is_known(name):
     model, params, batch = problem(name)
     probabilities, found = over_all_patterns(name, Arbitrary())

@@ -19,7 +19,8 @@ from tbptt_jax.estimators.influence import scan_drawing
 from tbptt_jax.gradients.influence.sparse import ByEntries, kept
 from tbptt_jax.models import sequence_shape
 from tests.estimators.test_signs import with_given_noise
-from tests.problems import BATCH, EVERY_MODEL, HIDDEN, INPUTS, distance, full_gradient, problem, scaled
+from tests.problems import BATCH, EVERY_MODEL, HIDDEN, INPUTS, QUICK, distance, full_gradient, problem, scaled
+from tests.tiers import cases
 
 CHUNKS = 3
 
@@ -100,7 +101,7 @@ def by_recursion(name, carry_on):
     return readout | {"cell": restore(jnp.asarray(flat))}
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm", "gru"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm", "gru"], QUICK))
 def test_snap_1_keeps_the_direct_pattern(name):
     """By hand: a parameter's pattern is where F is ever nonzero; for tanh, J is its diagonal."""
     pattern = np.any(matrices(name)[1] != 0, axis=(0, 1))
@@ -170,7 +171,7 @@ def test_rflo_leaks(name, leak):
     assert distance(stream_gradient(tb.RFLO(leak), name, CHUNKS), by_hand) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm"], QUICK))
 def test_the_two_forms_of_a_sparse_influence_are_one(name):
     """By units, and by entries: a stack of one layer is the same network, and takes the other form."""
     model, params, batch = problem(name)

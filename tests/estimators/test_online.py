@@ -10,7 +10,8 @@ import tbptt_jax as tb
 from tbptt_jax.estimators.base import warmed_up
 from tests.estimators.test_influence import by_recursion, matrices, stream_gradient
 from tests.estimators.test_signs import with_given_noise
-from tests.problems import BATCH, HIDDEN, INPUTS, distance, full_gradient, problem, scaled
+from tests.problems import BATCH, HIDDEN, INPUTS, QUICK, distance, full_gradient, problem, scaled
+from tests.tiers import cases
 
 
 def reverse_kf_by_hand(signs):
@@ -83,7 +84,7 @@ def test_kernl_by_hand():
     assert distance(estimate.grads["cell"], expected) < 1e-10
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm", "gru"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm", "gru"], QUICK))
 def test_kernl_that_does_not_learn_is_rflo(name):
     model, params, batch = problem(name)
     ours = tb.gradient(tb.KeRNL(leak=0.7, rate=0.0), model, params, batch, jax.random.key(0))
@@ -142,7 +143,7 @@ def forget_gates(model, params, batch):
     return {name: np.asarray(jnp.stack(rows)) for name, rows in found.items()}
 
 
-@pytest.mark.parametrize("name", ["tanh", "gru", "lstm", "two layers"])
+@pytest.mark.parametrize("name", cases(["tanh", "gru", "lstm", "two layers"], QUICK))
 def test_a_sketch_of_full_rank_is_rtrl(name):
     assert distance(stream_gradient(tb.Sketched(100), name, 3), full_gradient(name)) < 1e-10
 

@@ -14,7 +14,8 @@ import tbptt_jax as tb
 from tbptt_jax.critics import Linear
 from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.tasks import AnBn
-from tests.problems import distance, problem
+from tests.problems import QUICK, distance, problem
+from tests.tiers import cases
 
 CHUNK, CHUNKS = 2, 3
 
@@ -49,7 +50,7 @@ def a_stream(name):
     return model, params, batch, lambda i: jax.tree.map(lambda leaf: leaf * (1 + 0.1 * i), params)
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm", "nnx"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm", "nnx"], QUICK))
 def test_gates_go_on_across_chunks_from_the_first_step_there_was(name):
     model, params, batch, _ = a_stream(name)
     gates = jnp.linspace(0.3, 1.4, CHUNK * (2 * CHUNKS - 1) + 1)

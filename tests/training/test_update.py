@@ -13,6 +13,7 @@ import tbptt_jax as tb
 from tbptt_jax.models import Batch
 from tbptt_jax.training.update import begin, first_cut, frozen_where_not_finite, update
 from tests.problems import distance
+from tests.tiers import cases
 
 STEPS = 4
 
@@ -40,7 +41,7 @@ def test_episodes_start_from_an_empty_state():
     assert int(runs[-1].updates) == STEPS and int(runs[-1].seen) == STEPS * 4
 
 
-@pytest.mark.parametrize("est", [tb.Segment(tau=2), tb.UORO(), tb.DNI(tau=2)], ids=str)
+@pytest.mark.parametrize("est", cases([tb.Segment(tau=2), tb.UORO(), tb.DNI(tau=2)], lambda est: est.learns), ids=str)
 def test_a_stream_without_an_end_is_read_as_if_each_chunk_were_asked_whether_it_starts_anew(est):
     @dataclass(frozen=True)
     class Asked(tb.Copy):
