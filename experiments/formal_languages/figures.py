@@ -2,7 +2,7 @@
 
 from functools import partial
 from math import ceil
-from textwrap import wrap
+from textwrap import fill
 from typing import Any
 
 import polars as pl
@@ -14,6 +14,7 @@ from tbptt_jax.plots.style import panels, style_of
 PUBLISHED = {"segment(tau=1)": 0.178, "segment(tau=2)": 0.149, "segment(tau=16)": 0.144, "uoro()": 0.147}
 """On aⁿbⁿ, of GRUs of 64 after ten million symbols."""
 LINES = {"segment(tau=1)": ":", "segment(tau=2)": "--"}
+SPACE = "\N{NO-BREAK SPACE}"
 TICKS = (0.15, 0.3, 0.6, 1.2)
 WORDS = {"segment(tau=1)": "1 step", "segment(tau=2)": "2 steps", "segment(tau=16)": "16 steps", "dni(tau=1)": "critic"}
 
@@ -32,8 +33,8 @@ def bits(table: pl.DataFrame):
         left.set(xlabel=f"symbols read, {cell}", ylabel=f"{str(task).partition('(')[0]}: bits a symbol")
     for axes in pairs[len(parts) :].ravel():
         axes.set_visible(False)
-    lines = [wrap(line, int(14 * figure.get_figwidth())) for line in message(table)]
-    figure.suptitle("\n".join(sum(lines, [])), fontsize=9.5, x=0.02, ha="left")
+    lines = [fill(line, int(14 * figure.get_figwidth())) for line in message(table)]
+    figure.suptitle("\n".join(lines), fontsize=9.5, x=0.02, ha="left")
     return figure
 
 
@@ -77,6 +78,7 @@ def message(table: pl.DataFrame) -> list[str]:
     words = ["Bits a symbol that are lost by one update a symbol, means over networks"]
     for (task, cell), rows in table.group_by("task", "cell", maintain_order=True):
         means = dict(rows.group_by("estimator").agg(pl.col("bits").mean()).sort("bits").rows())
-        found = [f"{short(name)}\N{NO-BREAK SPACE}{bits:.3f}" for name, bits in means.items()]
-        words.append(f"{str(task).partition('(')[0]}, {cell}: " + ", ".join(found) + f"; entropy\N{NO-BREAK SPACE}{rows['best'][0]:.3f}")
+        found = [f"{short(name)}{SPACE}{bits:.3f}" for name, bits in means.items()]
+        entropy = f"entropy{SPACE}{rows['best'][0]:.3f}"
+        words.append(f"{str(task).partition('(')[0]}, {cell}: {', '.join(found)}; {entropy}")
     return words

@@ -18,7 +18,8 @@ models, short batches.
 """
 
 from collections.abc import Callable
-from functools import partial, singledispatch
+from functools import partial, singledispatch, wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,25 @@ from tbptt_jax.gradients.influence.dynamics import Dynamics
 from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 
+def compiled(function: Callable) -> Callable:
+    """A function of an estimator, a model, parameters and a batch, compiled once for the two former; as it is where
+    the estimator holds arrays: numbers in a program that is being traced, or a critic that has learned."""
+    made = jax.jit(function, static_argnums=(0, 1))
+
+    @wraps(function)
+    def called(est: Estimator, model: Model, params: Params, batch: Batch) -> Any:
+        try:
+            hash(est)
+        except TypeError:
+            return function(est, model, params, batch)
+        return made(est, model, params, batch)
+
+    return called
+
+
 @exactly
 @takes_resets
+@compiled
 def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch) -> PyTree:
     """E[estimate], for an estimator whose law is known; a law of your own is registered with `mean_under`."""
     return mean_under(known_law(est, sequence_shape(batch)[0], "expected_gradient"), est, model, params, batch)
@@ -49,6 +67,7 @@ def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch
 
 @exactly
 @takes_resets
+@compiled
 def variance(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
     """Σ_params Var(estimate), for an estimator whose law is known; see `variance_under`."""
     return variance_under(known_law(est, sequence_shape(batch)[0], "variance"), est, model, params, batch)
@@ -117,6 +136,7 @@ def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
 
 @exactly
 @takes_resets
+@compiled
 def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, "T"]:
     """The share of each step's gate in the variance of an estimator with independent gates."""
     length, _ = sequence_shape(batch)

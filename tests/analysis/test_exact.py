@@ -1,6 +1,6 @@
 """Exact means, variances and biases against enumeration of all gate patterns, and against the estimators themselves."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import jax
@@ -290,3 +290,21 @@ def test_a_bias_curve_needs_all_lags_and_lengths_that_can_be():
     for scheme, value in (("window", 0), ("segment", -3), ("geometric", 1.5)):
         with pytest.raises(ValueError, match="taus: numbers from"):
             exact.bias_curve(exact.lag_spectrum(*problem("tanh")), scheme, [value])
+
+
+def test_one_compilation_serves_all_data_and_traced_numbers_are_taken_too():
+    looked = []
+
+    @dataclass(frozen=True)
+    class Looked(tb.Randomized):
+        def law(self, length):
+            looked.append(length)
+            return super().law(length)
+
+    model, params, batch = problem("tanh")
+    for function in (exact.variance, exact.expected_gradient, exact.gate_variances):
+        found = function(Looked(0.7), model, params, batch)
+        traced = len(looked)
+        other = function(Looked(0.7), model, jax.tree.map(lambda leaf: 2 * leaf, params), batch)
+        assert traced and len(looked) == traced and distance(found, other) > 1e-6
+        assert distance(jax.jit(lambda keep, f=function: f(Looked(keep), model, params, batch))(0.7), found) < 1e-12
