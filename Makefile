@@ -18,7 +18,7 @@ test-all: setup
 # What is tested against packages that few have installed: Equinox.
 test-ecosystem: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ecosystem]'
-	$(BIN)/python -m pytest tests/examples tests/programs -n 2
+	$(BIN)/python -m pytest -m 'not soak' tests/examples tests/programs -n 2
 
 # Processes that are killed, again and again: minutes, and no part of `make test`.
 soak: setup
