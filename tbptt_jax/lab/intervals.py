@@ -72,12 +72,12 @@ class Interval(NamedTuple):
 
 
 def mean_of(differences: np.ndarray) -> float:
-    """As `np.mean`, which takes ten times as long for a few numbers."""
+    """As `np.mean`, which takes three times as long for a few numbers."""
     return float(differences.sum()) / len(differences) if len(differences) else math.nan
 
 
 def spread_of(differences: np.ndarray, mean: float) -> float:
-    """As `np.std` with `ddof=1`."""
+    """As `np.std` with `ddof=1`, which takes six times as long."""
     apart = differences - mean
     return math.sqrt(float(apart @ apart) / (len(apart) - 1))
 
