@@ -1,5 +1,6 @@
 """Loss against symbols; at the end, against the numbers that are carried and against alignment: a row a task."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,54 +18,61 @@ WORDS = {
     "segment": "8 steps, every 8th symbol",
     "kf_rtrl": "kf-rtrl",
 }
-SHOWN = ("window", "rtrl", "snap", "uoro", "kf_rtrl", "rolling")
-"""Methods that get a line; all have a point."""
+SHOWN = ("window", "rolling", "rtrl", "snap", "uoro", "kf_rtrl")
+"""Methods that get a line, the first five of them with their loss in the title; all have a point."""
+
+
+AGAINST = {
+    "carried": {"xlabel": "numbers carried from symbol to symbol", "xscale": "log"},
+    "cosine": {"xlabel": "cosine with the exact gradient", "xlim": (0, 1.04)},
+    "seconds": {"xlabel": "seconds, all networks together", "xscale": "log"},
+}
+FLOORS = {"best": "-", "blind": ":", "ngram_3": "--"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"losses": partial(losses, table)}
+    return {"losses": partial(losses, table, of="task", against=("carried", "cosine"))}
 
 
-def losses(table: pl.DataFrame) -> Any:
+def losses(table: pl.DataFrame, of: str, against: Sequence[str]) -> Any:
+    """A row for each value of the column `of`. In a row of a task, points of cells other than tanh are white."""
     best = at_best_rate(table, GROUP, by="selection").sort("task", "cell", "series")
-    tasks = best["task"].unique(maintain_order=True).to_list()
-    figure, grid = panels(len(tasks), 3, width=2.9, height=2.5)
-    for axes_row, task in zip(grid, tasks):
-        part = best.filter(pl.col("task") == task)
+    best = best.with_columns(aside=(pl.col("cell") != "tanh") & (of != "cell"))
+    rows = best[of].unique(maintain_order=True).to_list()
+    figure, grid = panels(len(rows), 1 + len(against), width=2.9, height=2.5)
+    for axes_row, row in zip(grid, rows):
+        part = best.filter(pl.col(of) == row)
         ends = []
-        for (method, cell), rows in part.group_by(["method", "cell"], maintain_order=True):
+        for (method, cell, aside), networks in part.group_by(["method", "cell", "aside"], maintain_order=True):
             look = style_of(method)
-            if method in SHOWN and cell == "tanh":
-                middle = np.median(np.array(rows["curve_report"].to_list()), axis=0)
-                axes_row[0].plot(rows["curve_seen"][0], middle, color=look["color"], linewidth=1.2)
-            loss, filled = rows["report"].mean(), look["color"] if cell == "tanh" else "white"
-            for axes, column in zip(axes_row[1:], ("carried", "cosine")):
+            if method in SHOWN and not aside:
+                middle = np.median(np.array(networks["curve_report"].to_list()), axis=0)
+                axes_row[0].plot(networks["curve_seen"][0], middle, color=look["color"], linewidth=1.2)
+            loss, filled = networks["report"].mean(), "white" if aside else look["color"]
+            for axes, column in zip(axes_row[1:], against):
                 point = look | {"linestyle": "none", "markersize": 5, "markerfacecolor": filled}
-                axes.plot(rows[column].mean(), loss, **point)
-            ends.append(Named(loss, rows["cosine"].mean(), label(method, cell), look["color"]))
-        for name, style in {"best": "-", "blind": ":"}.items():
+                axes.plot(networks[column].mean(), loss, **point)
+            name = WORDS.get(method, method) + (f", {cell}" if aside else "")
+            ends.append(Named(loss, networks[against[-1]].mean(), name, look["color"]))
+        for name, style in FLOORS.items():
             if name in part.columns and part[name][0] is not None:
                 for axes in axes_row:
                     axes.axhline(part[name][0], color="black", linewidth=0.7, linestyle=style)
         top, bottom = max(ends).y, min(ends).y
         for axes in axes_row:
             axes.set_ylim(bottom - 0.08 * (top - bottom), top + 0.08 * (top - bottom))
-        axes_row[0].set(xlabel="symbols seen", ylabel=f"{task.partition('(')[0]}\nloss on the report set (nats)")
-        axes_row[1].set(xlabel="numbers carried from symbol to symbol", xscale="log")
-        axes_row[2].set(xlabel="cosine with the exact gradient", xlim=(0, 1.04))
-        name_at_the_right(axes_row[2], ends)
-    figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
+        axes_row[0].set(xlabel="symbols seen", ylabel=f"{row.partition('(')[0]}\nloss on the report set (nats)")
+        for axes, column in zip(axes_row[1:], against):
+            axes.set(**AGAINST[column])
+        name_at_the_right(axes_row[-1], ends)
+    figure.suptitle(message(best.filter(~pl.col("aside")), of), fontsize=9.5, x=0.02, ha="left")
     return figure
 
 
-def label(method: Any, cell: Any) -> str:
-    return WORDS.get(method, method) + ("" if cell == "tanh" else f", {cell}")
-
-
-def message(best: pl.DataFrame) -> str:
+def message(best: pl.DataFrame, of: str) -> str:
     words = []
-    for (task,), rows in best.filter(pl.col("cell") == "tanh").group_by("task", maintain_order=True):
-        means = dict(rows.group_by("method").agg(pl.col("report").mean()).rows())
-        found = [f"{label(name, 'tanh')} {means[name]:.3g}" for name in SHOWN[:4] if name in means]
-        words.append(f"{str(task).partition('(')[0]}: " + ", ".join(found))
+    for (row,), networks in best.group_by(of, maintain_order=True):
+        means = dict(networks.group_by("method").agg(pl.col("report").mean()).rows())
+        found = [f"{WORDS.get(name, name)} {means[name]:.3g}" for name in SHOWN[:5] if name in means]
+        words.append(f"{str(row).partition('(')[0]}: " + ", ".join(found))
     return "Loss after one update a symbol.  " + "\n".join(words)

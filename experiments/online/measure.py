@@ -20,6 +20,7 @@ from tbptt_jax.lab.learning import in_a_stream
 from tbptt_jax.lab.protocol import chosen_and_reported, losses_apart
 from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task
+from tbptt_jax.training.loop import History
 
 RATES = [3e-4, 1e-3, 3e-3]
 GROUP = ["task", "cell", "series"]
@@ -32,13 +33,22 @@ def measure(config: Config, key: Array):
 
 
 def learned_by(optimizer: Callable, config: Config, key: Array) -> list[dict[str, Any]]:
-    """One update a symbol, by the optimizer of each rate."""
-    est, whole = config.estimator, config.task
-    task, steps_an_update = in_a_stream(est, replace(whole, batch_size=1), 1)
-    model = task.model(config["cell"], config["hidden"])
+    """What is learned by the optimizer of each rate, and how the estimator is aligned on what it trained."""
+    history, rows = read_by(optimizer, config, key)
+    est, task, model = config.estimator, stream(config)[0], model_of(config)
+    cosines = [mean_cosines(est, model, params_of(history.params, i), task, key) for i in range(len(RATES))]
+    for row in rows:
+        found = float(cosines[RATES.index(row["learning_rate"])][row["run"]])
+        row |= {"cosine": found if isfinite(found) else None}  # an estimate that overflows points nowhere
+    return rows
+
+
+def read_by(optimizer: Callable, config: Config, key: Array) -> tuple[History, list[dict[str, Any]]]:
+    """One update a symbol, by the optimizer of each rate: the history, and its rows."""
+    model, (task, steps_an_update) = model_of(config), stream(config)
     history = tb.train(
         model,
-        est,
+        config.estimator,
         task,
         optimizer,
         steps=round(config["symbols"] / steps_an_update),
@@ -46,15 +56,20 @@ def learned_by(optimizer: Callable, config: Config, key: Array) -> list[dict[str
         evaluations=20,
         seeds=config["seeds"],
         learning_rates=RATES,
-        watch=losses_apart(model, whole),
+        watch=losses_apart(model, config.task),
         checkpoint=tb.lab.checkpoint("training"),
     )
-    rows = chosen_and_reported(history, RATES)
-    cosines = [mean_cosines(est, model, params_of(history.params, i), task, key) for i in range(len(RATES))]
-    for row in rows:
-        found = float(cosines[RATES.index(row["learning_rate"])][row["run"]])
-        row |= {"cosine": found if isfinite(found) else None}  # an estimate that overflows points nowhere
-    return [row | {"carried": carried(est, model, task)} | task.floors() for row in rows]
+    more = {"carried": carried(config.estimator, model, task)} | task.floors()
+    return history, [row | more for row in chosen_and_reported(history, RATES)]
+
+
+def stream(config: Config) -> tuple[Task, float]:
+    """The task as one sequence, and how many of its symbols are read between updates."""
+    return in_a_stream(config.estimator, replace(config.task, batch_size=1), 1)  # type: ignore[type-var]
+
+
+def model_of(config: Config) -> Model:
+    return config.task.model(config["cell"], config["hidden"])
 
 
 def params_of(params: Params, rate: int) -> Params:

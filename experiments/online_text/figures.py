@@ -1,0 +1,11 @@
+"""Loss against symbols; at the end, against the seconds of training and the numbers that are carried: a row a cell."""
+
+from functools import partial
+
+import polars as pl
+
+from tbptt_jax.experiments.online.figures import losses
+
+
+def draw(table: pl.DataFrame) -> dict:
+    return {"losses": partial(losses, table, of="cell", against=("seconds", "carried"))}
