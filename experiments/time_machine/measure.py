@@ -1,5 +1,6 @@
 """What one cell measures."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -32,7 +33,12 @@ def makes_sense(config: Config) -> bool:
     return method not in ("artbp", "rolling")
 
 
-def measure(config: Config, key: Array):
+def measure(config: Config, key: Array) -> list[dict[str, Any]]:
+    return read_at(RATES, config, key)
+
+
+def read_at(rates: Sequence[float], config: Config, key: Array) -> list[dict[str, Any]]:
+    """A row for each of the rates and each network."""
     text = replace(config.task, length=CHUNK, batch_size=config["batch"], order=config["order"])
     est, steps_an_update = config.estimator, float(CHUNK)
     if config["updates"] == "at cuts":
@@ -56,12 +62,12 @@ def measure(config: Config, key: Array):
         key=key,
         evaluations=12,
         seeds=config["seeds"],
-        learning_rates=RATES,
+        learning_rates=rates,
         watch=losses_apart(model, task),
         checkpoint=tb.lab.checkpoint("training"),
     )
-    more = counted_losses(config.task) | {"side_by_side": len(RATES) * config["seeds"]}
-    return [row | more for row in chosen_and_reported(history, RATES)]
+    more = counted_losses(config.task) | {"side_by_side": len(rates) * config["seeds"]}
+    return [row | more for row in chosen_and_reported(history, rates)]
 
 
 @cache

@@ -98,6 +98,7 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     "online": Choices("smoke", ["symbols=600", "hidden=2"], ["uoro()"], seeds=2),
     "online_optimizers": Choices("smoke", ["symbols=600", "hidden=2", "optimizer=sgd"], ["rtrl()"], seeds=2),
     "online_text": Choices("smoke", ["symbols=600", "hidden=2"], ["window(tau=1)"], seeds=2),
+    "past_ngrams": Choices("smoke", ["symbols=1536", "hidden=2", "tau=4", "batch=2"], ["segment"], seeds=2),
     "pes_variance": Choices(
         "smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"], seeds=2
     ),
@@ -115,13 +116,13 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
 }
 WITHOUT_ESTIMATORS = {"critics", "lorenz", "pes_variance", "vanishing_gradients"}
 TWO_KINDS = {"bias_variance", "influence_balancing"}  # of figures: of lengths, and of all others
-READS_TEXT = {"online_text", "regularization", "time_machine"}
+READS_TEXT = {"online_text", "past_ngrams", "regularization", "time_machine"}
 
 
 LIKE_ANOTHER = {  # an experiment that is measured in the same way
     *("alignment", "averaging", "best_lengths", "break_even_conditions", "break_even_memory", "critics_in_training"),
     *("formal_languages", "long_dependencies", "lorenz", "meta_2d", "online_optimizers", "online_text"),
-    *("regularization", "ten_million_symbols"),
+    *("past_ngrams", "regularization", "ten_million_symbols"),
 }
 
 
