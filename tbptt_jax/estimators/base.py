@@ -21,6 +21,7 @@ from tbptt_jax.estimators.predicted import Estimate
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Lags, Truncates
 from tbptt_jax.gradients.cuts.schedule import kept
+from tbptt_jax.jax_internals import varying_axes
 from tbptt_jax.models import (
     Batch,
     Model,
@@ -206,10 +207,12 @@ def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Ar
     """One estimate of the gradient, on one batch of fresh sequences, compiled.
 
     Whole numbers of the estimator, such as a tau, are constants of the program, which is made for them; floats and
-    arrays are not: `Segment(jnp.asarray(8))` serves every tau with one compilation, more slowly."""
+    arrays are not: `Segment(jnp.asarray(8))` serves every tau with one compilation, more slowly. In a `shard_map` of
+    your own it needs `check_vma=False` there, and is the estimate of a device's own sequences."""
     require_estimator(est)
     if not isinstance(model, Model):
         raise UserError(f"model: a Model is needed after the estimator, got {model!r:.80}")
+    require_untyped(params, batch)
     leaves, structure = jax.tree.flatten(est)
     whole = tuple(leaf if isinstance(leaf, int) else None for leaf in leaves)
     rest = [leaf for leaf in leaves if not isinstance(leaf, int)]
@@ -234,6 +237,15 @@ def _gradient(
         if shapes_of(params) == shapes_of(wanted):
             raise
         raise UserError(f"params: those of {model} are needed, such as model.init gives; these are others") from error
+
+
+def require_untyped(params: Params, batch: Batch) -> None:
+    """Nothing that is typed as varying over devices: the states that a model starts from are not."""
+    axes = {axis for leaf in jax.tree.leaves((params, batch)) for axis in varying_axes(leaf)}
+    if axes:
+        raise UserError(
+            f"params and batch vary over the axes {sorted(axes)} of a shard_map, which then needs check_vma=False"
+        )
 
 
 def shapes_of(tree: PyTree) -> PyTree:

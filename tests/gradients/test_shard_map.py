@@ -38,6 +38,21 @@ for est in (tb.Full(), tb.Segment(2), tb.Segment(4, offset=1), tb.Window(3), tb.
     apart = max(apart, *(float(jnp.max(jnp.abs(a - b))) for a, b in pairs))
     print(est, apart)
     assert apart < 1e-10, est
+
+def mean_estimate(est, params, batch):
+    return jax.lax.pmean(tb.gradient(est, model, params, batch, jax.random.key(2)), "data")
+
+for est in (tb.Full(), tb.Segment(2), tb.Window(3), tb.RTRL()):
+    own = lambda checked: jax.jit(jax.shard_map(partial(mean_estimate, est), mesh=mesh, in_specs=(P(), P(None, "data")),
+                                                out_specs=P(), check_vma=checked))(params, batch)
+    pairs = zip(jax.tree.leaves(tb.gradient(est, model, params, batch)), jax.tree.leaves(own(False)))
+    assert max(float(jnp.max(jnp.abs(a - b))) for a, b in pairs) < 1e-10, est
+    try:
+        own(True)
+    except tb.UserError as error:
+        assert "['data'] of a shard_map, which then needs check_vma=False" in str(error), error
+    else:
+        raise AssertionError("no error")
 """
 
 
