@@ -25,7 +25,7 @@ MODELS = {
 }
 
 
-QUICK = ("tanh", "lstm").__contains__
+QUICK = "lstm".__eq__  # their state has two parts
 EVERY_MODEL = cases(MODELS, QUICK)
 
 

@@ -9,7 +9,7 @@ from tests.tiers import cases
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-LONG = ("docs/exact.md", "docs/training.md", "docs/truncate.md")
+LONG = ("docs/estimators.md", "docs/exact.md", "docs/limitations.md", "docs/training.md", "docs/truncate.md")
 FRAGMENTS = ("# my.py", "# my_task.py", "    @classmethod")  # files, which other tests check, and parts of such
 
 

@@ -34,7 +34,11 @@ def test_weights_states_and_gradients_are_of_the_type_and_losses_of_32_bits(cell
     assert found @ exact / np.linalg.norm(found) / np.linalg.norm(exact) > 0.99
 
 
-@pytest.mark.parametrize("est", ESTIMATORS, ids=lambda est: est.name)
+@pytest.mark.parametrize(
+    "est",
+    cases(ESTIMATORS, lambda est: est.name in ("segment", "window", "rtrl", "uoro")),
+    ids=lambda est: est.name,
+)
 def test_every_family_takes_it(est):
     model = tb.rnn("tanh", 3, 4, 5, dtype=jnp.bfloat16)
     params = model.init(jax.random.key(1))

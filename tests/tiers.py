@@ -9,5 +9,9 @@ thorough = pytest.mark.thorough
 
 
 def cases(every: Iterable, at_once: Callable[[Any], bool]) -> list:
-    """All values of a parameter; those that need not be tested at once are thorough."""
-    return [value if at_once(value) else pytest.param(value, marks=thorough) for value in every]
+    """All values of a parameter, or tuples of values of several; those that need not be tested at once are thorough."""
+
+    def later(value: Any) -> Any:
+        return pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=thorough)
+
+    return [value if at_once(value) else later(value) for value in every]

@@ -10,7 +10,8 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tests.estimators.test_perturbation import given
-from tests.problems import problem
+from tests.problems import QUICK, problem
+from tests.tiers import cases
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(3)  # exact for the fourth powers of a variance
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -51,7 +52,7 @@ def test_against_the_enumeration_of_all_noise_on_a_quadratic(kind, more):
     assert float(found.variance) == pytest.approx(square - mean**2, rel=1e-10)
 
 
-@pytest.mark.parametrize("name", ["tanh", "lstm"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm"], QUICK))
 def test_its_means_and_its_ends(name):
     model, params, batch = problem(name)
     gradient = ravel_pytree(tb.gradient(tb.Full(), model, params, batch))[0]

@@ -9,12 +9,13 @@ from scipy.optimize import brentq
 import tbptt_jax as tb
 from tbptt_jax.analysis import lengths
 from tbptt_jax.analysis.lengths import contributions
-from tests.problems import LENGTH, problem
+from tests.problems import LENGTH, QUICK, problem
+from tests.tiers import cases
 
 LAWS = [tb.ARTBP(3.0), tb.ByAge((0.0, 0.6, 0.2)), tb.ByAge(0.25)]
 
 
-@pytest.mark.parametrize("kind", ["tanh", "lstm"])
+@pytest.mark.parametrize("kind", cases(["tanh", "lstm"], QUICK))
 def test_contributions_give_the_exact_variance_of_every_law(kind):
     found = contributions(*problem(kind))
     for est in LAWS:
@@ -29,7 +30,7 @@ def test_what_is_left_out_is_no_more_than_was_said():
     assert 0 < left <= 0.1 and part.root.shape[2] < whole.root.shape[2]
 
 
-@pytest.mark.parametrize("memory", ["averaged", "longest"])
+@pytest.mark.parametrize("memory", cases(["averaged", "longest"], "averaged".__eq__))
 def test_no_law_of_three_steps_has_less_variance(memory):
     model, params, batch = problem("tanh")
     batch = jax.tree.map(lambda leaf: leaf[:3], batch)

@@ -16,6 +16,7 @@ from tests.problems import (
     BATCH,
     EVERY_MODEL,
     LENGTH,
+    QUICK,
     distance,
     estimates,
     full_gradient,
@@ -26,6 +27,7 @@ from tests.problems import (
     scaled,
     total,
 )
+from tests.tiers import cases
 
 RANDOM = [
     *(tb.Randomized(0.7), tb.Randomized(0.2), tb.Geometric(0.7)),
@@ -96,7 +98,7 @@ def test_the_mean_over_all_patterns_is_the_full_gradient(model, est):
     assert distance(mean_over_patterns(model, est), full_gradient(model)) < 1e-12
 
 
-@pytest.mark.parametrize("model", ["tanh", "lstm"])
+@pytest.mark.parametrize("model", cases(["tanh", "lstm"], QUICK))
 def test_the_mean_of_geometric_truncation_fades_with_the_lag(model):
     est = tb.Geometric(0.7)
     expected = total(scaled(0.7**k, g) for k, g in enumerate(gradients_by_lag(model)))

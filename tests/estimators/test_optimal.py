@@ -18,6 +18,7 @@ from tests.problems import (
     full_gradient,
     problem,
 )
+from tests.tiers import cases
 
 
 def all_patterns(keeps):
@@ -91,7 +92,9 @@ def test_the_optimal_gates_do_not_run_away_where_credit_is_carried_far():
     assert chosen < 0.8 * equal
 
 
-@pytest.mark.parametrize("every, radius, keep, near", [(8, 0.8, 0.8, None), (1, 1.2, 0.5, 1.1)])
+@pytest.mark.parametrize(
+    "every, radius, keep, near", cases([(8, 0.8, 0.8, None), (1, 1.2, 0.5, 1.1)], (1, 1.2, 0.5, 1.1).__eq__)
+)
 def test_the_running_estimate_comes_near_to_the_optimal_gates(every, radius, keep, near):
     """Losses at every eighth step only: cuts that no credit crosses are free, and are found. Losses at every step, and
     many cuts: within a tenth of the least variance."""

@@ -6,6 +6,7 @@ import pytest
 
 import tbptt_jax as tb
 from tests.problems import EVERY_MODEL, distance, problem
+from tests.tiers import cases
 
 CHUNKS = 4
 
@@ -33,7 +34,14 @@ def by_hand(model, params_of, batch, k1, k2):
         first = new_first
 
 
-@pytest.mark.parametrize("name, k1, k2", [("tanh", 7, 3), ("tanh", 3, 3), ("lstm", 5, 2), ("gru", 9, 2), ("nnx", 4, 1)])
+def of_lstm(case):
+    return case[0] == "lstm"
+
+
+STREAMS = [("tanh", 7, 3), ("tanh", 3, 3), ("lstm", 5, 2), ("gru", 9, 2), ("nnx", 4, 1)]
+
+
+@pytest.mark.parametrize("name, k1, k2", cases(STREAMS, lambda case: case[0] in ("tanh", "lstm")))
 def test_a_stream_under_changing_parameters_is_that_of_a_loop_by_hand(name, k1, k2):
     model, params, batch = problem(name, length=CHUNKS * k2)
     batch = batch._replace(weights=batch.weights + 0.1)
@@ -85,7 +93,7 @@ def test_it_is_trained_in_chunks_of_k2_steps():
         tb.Rolling(2, 4)
 
 
-@pytest.mark.parametrize("name, tau, every", [("tanh", 4, 3), ("lstm", 6, 2), ("gru", 5, 1)])
+@pytest.mark.parametrize("name, tau, every", cases([("tanh", 4, 3), ("lstm", 6, 2), ("gru", 5, 1)], of_lstm))
 def test_adaptive_rolling_of_one_length_is_rolling(name, tau, every):
     model, params, batch = problem(name, length=CHUNKS * every)
     batch = batch._replace(weights=batch.weights + 0.1)
@@ -127,7 +135,7 @@ def test_adaptive_rolling_makes_an_update_every_few_steps():
         tb.AdaptiveRolling(0.1, every=0)
 
 
-@pytest.mark.parametrize("name, tau, every", [("tanh", 4, 2), ("lstm", 5, 3)])
+@pytest.mark.parametrize("name, tau, every", cases([("tanh", 4, 2), ("lstm", 5, 3)], of_lstm))
 def test_adaptive_rolling_of_a_long_chunk_goes_through_it_in_pieces(name, tau, every):
     model, params, batch = problem(name, length=4 * every)
     batch = batch._replace(weights=batch.weights + 0.1)

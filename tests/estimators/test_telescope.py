@@ -12,6 +12,7 @@ from tbptt_jax.estimators.base import Truncation
 from tests.problems import (
     BATCH,
     LENGTH,
+    QUICK,
     distance,
     full_gradient,
     gradient_looking_back,
@@ -21,6 +22,7 @@ from tests.problems import (
     subtract,
     total,
 )
+from tests.tiers import cases
 
 
 def at_levels(est, name):
@@ -61,7 +63,7 @@ TELESCOPES = [
 
 
 @pytest.mark.parametrize("est", TELESCOPES, ids=str)
-@pytest.mark.parametrize("name", ["tanh", "lstm"])
+@pytest.mark.parametrize("name", cases(["tanh", "lstm"], QUICK))
 def test_the_mean_of_a_telescope_over_all_horizons_is_the_full_gradient(est, name):
     chances = distribution(est)
     assert abs(chances.sum() - 1) < 1e-12
@@ -84,7 +86,7 @@ def test_a_telescope_is_what_its_formula_says():
     assert distance(roulette[0], windows[0]) < 1e-12
 
 
-@pytest.mark.parametrize("est", TELESCOPES, ids=str)
+@pytest.mark.parametrize("est", cases(TELESCOPES, lambda est: not est.single), ids=str)
 def test_a_loss_of_the_last_state_is_weighted_as_one_of_the_last_step(est):
     class At(Truncation):
         unbiased = "never"

@@ -120,7 +120,8 @@ READS_TEXT = {"online_text", "past_ngrams", "regularization", "time_machine"}
 
 
 LIKE_ANOTHER = {  # an experiment that is measured in the same way
-    *("alignment", "averaging", "best_lengths", "break_even_conditions", "break_even_memory", "critics_in_training"),
+    *("alignment", "averaging", "best_gates", "best_lengths", "break_even_conditions", "break_even_memory", "copy"),
+    *("critics", "critics_in_training", "lorenz_fit", "truncation_patterns", "vanishing_gradients"),
     *("formal_languages", "long_dependencies", "lorenz", "meta_2d", "online_optimizers", "online_text"),
     *("past_ngrams", "regularization", "ten_million_symbols"),
 }
