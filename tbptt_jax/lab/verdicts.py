@@ -7,14 +7,11 @@ all their intervals must hold at once and share the error. A claim of a share of
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from tbptt_jax.lab.intervals import ERROR, FEWEST, Interval
-
-if TYPE_CHECKING:
-    from tbptt_jax.lab.claims import Claim
 
 OUTCOMES = ("reproduced", "contradicted", "no difference", "undecided")
 MOST = 1000
@@ -30,7 +27,22 @@ class Verdict(NamedTuple):
     seeds: int = 0
 
 
-def decided(claim: "Claim", settings: Mapping[tuple, np.ndarray]) -> Verdict:
+class Compared(Protocol):
+    """What the judge must know of a claim, whose fields say what they mean."""
+
+    @property
+    def direction(self) -> str: ...
+    @property
+    def margin(self) -> float: ...
+    @property
+    def ratio(self) -> bool: ...
+    @property
+    def share(self) -> float: ...
+    @property
+    def average(self) -> str: ...
+
+
+def decided(claim: Compared, settings: Mapping[tuple, np.ndarray]) -> Verdict:
     """The verdict on the differences of all settings together, in words too."""
     outcome, outcomes, found = judged(claim, settings)
     more = f"; and {len(found) - 6} settings more" if len(found) > 6 else ""
@@ -52,7 +64,7 @@ def decided(claim: "Claim", settings: Mapping[tuple, np.ndarray]) -> Verdict:
     return Verdict("undecided", f"{shown}; {words}", seeds)
 
 
-def judged(claim: "Claim", settings: Mapping[tuple, np.ndarray]) -> tuple[str, list[str], list[Interval]]:
+def judged(claim: Compared, settings: Mapping[tuple, np.ndarray]) -> tuple[str, list[str], list[Interval]]:
     """What all settings say together, what each of them says, and the intervals that say so."""
     error, error_alone = errors(claim, len(settings))
     together = intervals(claim, settings, error)
@@ -65,22 +77,22 @@ def judged(claim: "Claim", settings: Mapping[tuple, np.ndarray]) -> tuple[str, l
     return outcome, outcomes, together
 
 
-def errors(claim: "Claim", settings: int) -> tuple[float, float]:
+def errors(claim: Compared, settings: int) -> tuple[float, float]:
     """Of one setting's interval: where all must hold at once, and where the claim is only to be reproduced. It is by
     mistake only if one of those settings errs that are not among the `enough` that it is true of, at most."""
     return ERROR / settings, ERROR / (settings - enough_of(claim, settings) + 1)
 
 
-def enough_of(claim: "Claim", settings: int) -> int:
+def enough_of(claim: Compared, settings: int) -> int:
     """In how many settings a claim must be reproduced."""
     return math.ceil(claim.share * settings)
 
 
-def intervals(claim: "Claim", settings: Mapping[tuple, np.ndarray], error: float) -> list[Interval]:
+def intervals(claim: Compared, settings: Mapping[tuple, np.ndarray], error: float) -> list[Interval]:
     return [Interval.of(*setting, error, claim.average) for setting in settings.items()]
 
 
-def outcome_of_all(claim: "Claim", found: Sequence[Interval]) -> tuple[str, list[str]]:
+def outcome_of_all(claim: Compared, found: Sequence[Interval]) -> tuple[str, list[str]]:
     """What all settings say together, by the share of them that is claimed; and what each says."""
     outcomes = [outcome_of(claim, one) for one in found]
     enough = enough_of(claim, len(found))
@@ -96,7 +108,7 @@ def outcome_of_all(claim: "Claim", found: Sequence[Interval]) -> tuple[str, list
     return "undecided", outcomes
 
 
-def outcome_of(claim: "Claim", one: Interval) -> str:
+def outcome_of(claim: Compared, one: Interval) -> str:
     """What the interval of one setting says."""
     if not one.finite:
         return "undecided"
@@ -112,7 +124,7 @@ def outcome_of(claim: "Claim", one: Interval) -> str:
     return "contradicted" if low > 0 else "undecided"
 
 
-def seeds_for(claim: "Claim", one: Interval, alone: Interval) -> int:
+def seeds_for(claim: Compared, one: Interval, alone: Interval) -> int:
     """How many seeds would decide a setting, or reproduce it alone, if they are distributed as those that there are; −1
     where `MOST` would not. Of one seed alone the spread is not known: more than `FEWEST` are needed for any
     interval."""
@@ -125,7 +137,7 @@ def seeds_for(claim: "Claim", one: Interval, alone: Interval) -> int:
     return -1
 
 
-def worded(claim: "Claim") -> Callable[[Interval], str]:
+def worded(claim: Compared) -> Callable[[Interval], str]:
     """An interval in words: a ratio in per cent of the other side."""
 
     def number(value: float) -> str:
