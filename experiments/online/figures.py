@@ -25,7 +25,6 @@ SHOWN = ("window", "rolling", "rtrl", "snap", "uoro", "kf_rtrl")
 AGAINST = {
     "carried": {"xlabel": "numbers carried from symbol to symbol", "xscale": "log"},
     "cosine": {"xlabel": "cosine with the exact gradient", "xlim": (0, 1.04)},
-    "seconds": {"xlabel": "seconds, all networks together", "xscale": "log"},
 }
 FLOORS = {"best": "-", "blind": ":", "ngram_3": "--"}
 

@@ -30,7 +30,7 @@ AXES = {"task": "time_machine()", "estimator": ESTIMATORS, "cell": list(NOT_IN)}
 experiment = Experiment(
     name="online_text",
     source=MARSCHALL,
-    summary="one update a symbol on a text that is read once: loss against symbols, seconds and memory",
+    summary="one update a symbol on a text that is read once: loss against symbols and memory",
     axes={
         "smoke": AXES
         | {"estimator": ["window(tau=1)", "rolling(k1=8, k2=1)"], "cell": "tanh"}

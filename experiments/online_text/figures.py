@@ -1,4 +1,4 @@
-"""Loss against symbols; at the end, against the seconds of training and the numbers that are carried: a row a cell."""
+"""Loss against symbols; at the end, against the numbers that are carried: a row a cell."""
 
 from functools import partial
 
@@ -8,4 +8,4 @@ from tbptt_jax.experiments.online.figures import losses
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"losses": partial(losses, table, of="cell", against=("seconds", "carried"))}
+    return {"losses": partial(losses, table, of="cell", against=("carried",))}
