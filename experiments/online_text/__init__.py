@@ -35,7 +35,7 @@ experiment = Experiment(
         "smoke": AXES
         | {"estimator": ["window(tau=1)", "rolling(k1=8, k2=1)"], "cell": "tanh"}
         | {"hidden": 16, "symbols": 2000, "seeds": 3, "seed": 0},
-        "default": AXES | {"hidden": 32, "symbols": 150_000, "seeds": 10, "seed": 0},
+        "default": AXES | {"hidden": 32, "symbols": 150_000, "seeds": 5, "seed": 0},
         "paper": AXES | {"hidden": 128, "symbols": 10**7, "seeds": 10, "seed": 0},
     },
     makes_sense=is_asked,
