@@ -54,7 +54,6 @@ def test_list_shows_every_estimator_as_it_is_written():
         assert form in done.stdout
 
 
-@thorough
 def test_the_extension_example_of_the_docs_passes_the_check(tmp_path):
     """The code block on the page is what is run, and it is at most ten lines."""
     page = (ROOT / "docs" / "estimators.md").read_text()

@@ -114,7 +114,7 @@ class Still(tb.Recall):
         return T
 
 
-@pytest.mark.parametrize("est", cases([tb.Full(), tb.Randomized(0.5), tb.UORO()], tb.Full().__eq__))
+@pytest.mark.parametrize("est", cases([tb.Full(), tb.Randomized(0.5), tb.UORO()], [tb.Full()]))
 def test_training_draws_anew_at_every_update(est):
     def run(model):
         return tb.train(model, est, Still(), optax.sgd(0.0), steps=4, evaluations=4, key=KEY)

@@ -31,8 +31,8 @@ def perplexity(table: pl.DataFrame) -> Any:
         by_rate.plot(rows["learning_rate"], np.exp(rows["report"]), **dots)
         same = pl.col("tau").is_null() if tau is None else pl.col("tau") == tau
         chosen = best.filter((pl.col("updates") == updates) & (pl.col("series") == series) & same)
-        middle = np.exp(np.mean(np.array(chosen["curve_report"].to_list()), axis=0))
-        by_symbols.plot(chosen["curve_seen"][0], middle, **look | {"marker": ""})
+        mean = np.exp(np.mean(np.array(chosen["curve_report"].to_list()), axis=0))
+        by_symbols.plot(chosen["curve_seen"][0], mean, **look | {"marker": ""})
     for axes in (by_rate, by_symbols):
         for column in GRAMS:
             axes.axhline(float(np.exp(table[column][0])), color="0.5", linestyle=":", linewidth=1)

@@ -212,7 +212,7 @@ def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Ar
     require_estimator(est)
     if not isinstance(model, Model):
         raise UserError(f"model: a Model is needed after the estimator, got {model!r:.80}")
-    require_untyped(params, batch)
+    require_untyped((params, batch, key))
     leaves, structure = jax.tree.flatten(est)
     whole = tuple(leaf if isinstance(leaf, int) else None for leaf in leaves)
     rest = [leaf for leaf in leaves if not isinstance(leaf, int)]
@@ -239,12 +239,12 @@ def _gradient(
         raise UserError(f"params: those of {model} are needed, such as model.init gives; these are others") from error
 
 
-def require_untyped(params: Params, batch: Batch) -> None:
-    """Nothing that is typed as varying over devices: the states that a model starts from are not."""
-    axes = {axis for leaf in jax.tree.leaves((params, batch)) for axis in varying_axes(leaf)}
+def require_untyped(given: PyTree) -> None:
+    """Nothing may be typed as varying over devices, since the states that a model starts from are not."""
+    axes = {axis for leaf in jax.tree.leaves(given) for axis in varying_axes(leaf)}
     if axes:
         raise UserError(
-            f"params and batch vary over the axes {sorted(axes)} of a shard_map, which then needs check_vma=False"
+            f"params, batch or key vary over the axes {sorted(axes)} of a shard_map, which then needs check_vma=False"
         )
 
 

@@ -93,7 +93,7 @@ def test_the_optimal_gates_do_not_run_away_where_credit_is_carried_far():
 
 
 @pytest.mark.parametrize(
-    "every, radius, keep, near", cases([(8, 0.8, 0.8, None), (1, 1.2, 0.5, 1.1)], (1, 1.2, 0.5, 1.1).__eq__)
+    "every, radius, keep, near", cases([(8, 0.8, 0.8, None), (1, 1.2, 0.5, 1.1)], [(1, 1.2, 0.5, 1.1)])
 )
 def test_the_running_estimate_comes_near_to_the_optimal_gates(every, radius, keep, near):
     """Losses at every eighth step only: cuts that no credit crosses are free, and are found. Losses at every step, and

@@ -74,11 +74,11 @@ UNBIASED = [
 ]
 
 
-# of every kind of estimator the longest, over two chunks where there are such
-AT_ONCE = [UNBIASED[i] for i in (1, 2, 4, 6, 9, 10, 11, 12, 15)]
+def in_lstms_or_over_two_chunks(case):
+    return case[1] == "lstm" or case[3] == 2
 
 
-@pytest.mark.parametrize(("est", "name", "length", "chunks"), cases(UNBIASED, AT_ONCE.__contains__), ids=str)
+@pytest.mark.parametrize(("est", "name", "length", "chunks"), cases(UNBIASED, in_lstms_or_over_two_chunks), ids=str)
 def test_the_mean_over_all_sign_patterns_is_the_exact_gradient(est, name, length, chunks):
     found, exact = over_all_signs(est, name, length, chunks)
     assert np.max(np.abs(found.mean(0) - exact)) < 1e-10

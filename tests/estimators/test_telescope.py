@@ -86,7 +86,7 @@ def test_a_telescope_is_what_its_formula_says():
     assert distance(roulette[0], windows[0]) < 1e-12
 
 
-@pytest.mark.parametrize("est", cases(TELESCOPES, lambda est: not est.single), ids=str)
+@pytest.mark.parametrize("est", TELESCOPES, ids=str)
 def test_a_loss_of_the_last_state_is_weighted_as_one_of_the_last_step(est):
     class At(Truncation):
         unbiased = "never"

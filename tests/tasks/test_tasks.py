@@ -53,7 +53,7 @@ def test_every_registered_task_has_an_example(text):
     assert {type(task) for task in examples(text)} == set(tb.all_tasks().values())
 
 
-@pytest.mark.parametrize("name", cases(tb.all_tasks(), ("a_n_b_n", "copy", "mimic", "text").__contains__))
+@pytest.mark.parametrize("name", cases(tb.all_tasks(), ("a_n_b_n", "copy", "mimic", "text")))
 def test_every_task_keeps_the_contract(name, text):
     task = {task.name: task for task in examples(text)}[name]
     findings = list(check(task))
@@ -174,7 +174,7 @@ def test_brackets_speak_their_language():
     assert found > 900
 
 
-@pytest.mark.parametrize("shortest", cases([None, 3], (3).__eq__))
+@pytest.mark.parametrize("shortest", cases([None, 3], [3]))
 def test_copy_repeats_what_was_shown(shortest):
     symbols, targets = read(tb.Copy(length=100, batch_size=16, longest=5, shortest=shortest), 4)
     sizes = set()
