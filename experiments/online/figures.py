@@ -57,6 +57,10 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str]) -> Any:
             if name in part.columns and part[name][0] is not None:
                 for axes in axes_row:
                     axes.axhline(part[name][0], color="black", linewidth=0.7, linestyle=style)
+                if name == "ngram_3":
+                    there = (0.98, part[name][0])
+                    words = {"ha": "right", "va": "bottom", "fontsize": 7, "annotation_clip": True}
+                    axes_row[-1].annotate("counted trigram", there, xycoords=("axes fraction", "data"), **words)
         top, bottom = max(ends).y, min(ends).y
         for axes in axes_row:
             axes.set_ylim(bottom - 0.08 * (top - bottom), top + 0.08 * (top - bottom))
@@ -74,4 +78,4 @@ def message(best: pl.DataFrame, of: str) -> str:
         means = dict(networks.group_by("method").agg(pl.col("report").mean()).rows())
         found = [f"{WORDS.get(name, name)} {means[name]:.3g}" for name in SHOWN[:5] if name in means]
         words.append(f"{str(row).partition('(')[0]}: " + ", ".join(found))
-    return "Loss after one update a symbol.  " + "\n".join(words)
+    return "Loss after one update a symbol\n" + "\n".join(words)
