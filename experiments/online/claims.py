@@ -15,8 +15,10 @@ def of(method: str, cell: str = "tanh") -> Side:
     return Side(f"{method} in {cell} networks", where, best=("learning_rate",))
 
 
-def compare(sentence: str, source: str, ours: Side, theirs: Side, direction: str = "below") -> Claim:
-    return Claim(sentence, source, "report", ours, theirs, direction, MARGIN, True, ("task",))
+def compare(
+    sentence: str, source: str, ours: Side, theirs: Side, direction: str = "below", each: str = "task"
+) -> Claim:
+    return Claim(sentence, source, "report", ours, theirs, direction, MARGIN, True, (each,))
 
 
 CLAIMS = (

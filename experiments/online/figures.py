@@ -19,7 +19,7 @@ WORDS = {
     "kf_rtrl": "kf-rtrl",
 }
 SHOWN = ("window", "rolling", "rtrl", "snap", "uoro", "kf_rtrl")
-"""Methods that get a line, the first five of them with their loss in the title; all have a point."""
+"""Methods that get a line; all have a point."""
 
 
 AGAINST = {
@@ -33,8 +33,9 @@ def draw(table: pl.DataFrame) -> dict:
     return {"losses": partial(losses, table, of="task", against=("carried", "cosine"))}
 
 
-def losses(table: pl.DataFrame, of: str, against: Sequence[str]) -> Any:
-    """A row for each value of the column `of`. In a row of a task, points of cells other than tanh are white."""
+def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequence[str] = SHOWN[:5]) -> Any:
+    """A row for each value of the column `of`, and the losses of the `titled` methods in the title. In a row of a task,
+    points of cells other than tanh are white."""
     best = at_best_rate(table, GROUP, by="selection").sort("task", "cell", "series")
     best = best.with_columns(aside=(pl.col("cell") != "tanh") & (of != "cell"))
     rows = best[of].unique(maintain_order=True).to_list()
@@ -68,14 +69,14 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str]) -> Any:
         for axes, column in zip(axes_row[1:], against):
             axes.set(**AGAINST[column])
         name_at_the_right(axes_row[-1], ends)
-    figure.suptitle(message(best.filter(~pl.col("aside")), of), fontsize=9.5, x=0.02, ha="left")
+    figure.suptitle(message(best.filter(~pl.col("aside")), of, titled), fontsize=9.5, x=0.02, ha="left")
     return figure
 
 
-def message(best: pl.DataFrame, of: str) -> str:
+def message(best: pl.DataFrame, of: str, titled: Sequence[str]) -> str:
     words = []
     for (row,), networks in best.group_by(of, maintain_order=True):
         means = dict(networks.group_by("method").agg(pl.col("report").mean()).rows())
-        found = [f"{WORDS.get(name, name)} {means[name]:.3g}" for name in SHOWN[:5] if name in means]
+        found = [f"{WORDS.get(name, name)} {means[name]:.3g}" for name in titled if name in means]
         words.append(f"{str(row).partition('(')[0]}: " + ", ".join(found))
     return "Loss after one update a symbol\n" + "\n".join(words)

@@ -1,12 +1,13 @@
 """What is claimed of the losses on the report set; rates and moments are chosen on another."""
 
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
-from tbptt_jax.experiments.online.claims import MARGIN
+from tbptt_jax.experiments.online import claims as online
 from tbptt_jax.experiments.time_machine.claims import COUNTED
-from tbptt_jax.lab.claims import Claim, Side
+from tbptt_jax.lab.claims import Side
 
 ALL, SUMMED = ("tanh", "lstm", "gru"), ("tanh", "lstm")
 """Cells; those whose weights act through one sum, as KF-RTRL and OK need it."""
@@ -17,10 +18,7 @@ def of(method: str, cells: tuple[str, ...] = ALL) -> Side:
     return Side(f"{method} in {', '.join(cells)} networks", where, best=("learning_rate",))
 
 
-def compare(sentence: str, source: str, ours: Side, theirs: Side, direction: str = "below") -> Claim:
-    return Claim(sentence, source, "report", ours, theirs, direction, MARGIN, True, ("cell",))
-
-
+compare = partial(online.compare, each="cell")
 CLAIMS = (
     compare(
         "On text the derivative of the one step alone suffices: it is level with looking back over 8 at every symbol.",

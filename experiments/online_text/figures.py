@@ -8,4 +8,4 @@ from tbptt_jax.experiments.online.figures import losses
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"losses": partial(losses, table, of="cell", against=("carried",))}
+    return {"losses": partial(losses, table, of="cell", against=("carried",), titled=("window", "segment", "rolling"))}
