@@ -3,7 +3,8 @@
 JAX transposes a linear program operation by operation. Where a better order of computation is known for the way back,
 this operation holds both ways: `push` on tangents and `pull` on cotangents, each linear, and each the transpose of the
 other. Both are ordinary JAX programs of residuals on which they depend in any way, so that derivatives of every order
-follow.
+follow. Each is traced once for arguments of the same types: what was traced has the types of its results, is computed,
+and is compiled.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from tbptt_jax.jax_internals import Primitive, ad, batching, mlir
+from tbptt_jax.jax_internals import ClosedJaxpr, Primitive, ad, batching, is_traced, jaxpr_as_fun, mlir
 
 linear_p = Primitive("linear_with_transpose")
 linear_p.multiple_results = True
@@ -28,28 +29,53 @@ def linear(push: Callable, pull: Callable, residuals: PyTree, tangents: PyTree) 
     residual_leaves, residual_tree = jax.tree.flatten(residuals)
     tangent_leaves, tangent_tree = jax.tree.flatten(tangents)
     count = len(residual_leaves)
-    out_tree = jax.tree.structure(jax.eval_shape(push, residuals, tangents))
+    out_tree: Any = None
 
-    def flat(function: Callable, linear_tree: Any, *arguments: Any) -> list:
-        own = jax.tree.unflatten(residual_tree, arguments[:count])
-        return jax.tree.leaves(function(own, jax.tree.unflatten(linear_tree, arguments[count:])))
+    def pushed(*arguments: Any) -> list:
+        nonlocal out_tree
+        own, moving = jax.tree.unflatten(residual_tree, arguments[:count]), arguments[count:]
+        leaves, out_tree = jax.tree.flatten(push(own, jax.tree.unflatten(tangent_tree, moving)))
+        return leaves
 
-    there, back = partial(flat, push, tangent_tree), partial(flat, pull, out_tree)
+    def pulled(*arguments: Any) -> list:
+        own, credit = jax.tree.unflatten(residual_tree, arguments[:count]), arguments[count:]
+        return jax.tree.leaves(pull(own, jax.tree.unflatten(out_tree, credit)))
+
+    there, back = Once(pushed), Once(pulled)
     out = linear_p.bind(*residual_leaves, *tangent_leaves, there=there, back=back, count=count)
     return jax.tree.unflatten(out_tree, out)
 
 
-def program(*arguments: Any, there: Callable, back: Callable, count: int) -> list:
+class Once:
+    """A function of arrays that gives a list of them, traced once for arguments of the same types."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+        self.programs: dict[tuple, ClosedJaxpr] = {}
+
+    def traced(self, *types: Any) -> ClosedJaxpr:
+        """Its program for arguments of these types."""
+        if types not in self.programs:
+            self.programs[types] = jax.make_jaxpr(self.function)(*types)
+        return self.programs[types]
+
+    def __call__(self, *arguments: Any) -> list:
+        if not all(map(is_traced, arguments)):  # what is known stays known, such as the turns of a loop
+            return self.function(*arguments)
+        return jaxpr_as_fun(self.traced(*map(jax.typeof, arguments)))(*arguments)
+
+
+def program(*arguments: Any, there: Once, back: Once, count: int) -> list:
     """What the operation computes."""
     return there(*arguments)
 
 
-def abstract(*avals: Any, there: Callable, back: Callable, count: int) -> list:
+def abstract(*avals: Any, there: Once, back: Once, count: int) -> list:
     """The types of what it computes."""
-    return [leaf.aval for leaf in jax.make_jaxpr(there)(*avals).jaxpr.outvars]
+    return there.traced(*avals).out_avals
 
 
-def jvp(primals: Sequence, tangents: Sequence, *, there: Callable, back: Callable, count: int) -> tuple[list, list]:
+def jvp(primals: Sequence, tangents: Sequence, *, there: Once, back: Once, count: int) -> tuple[list, list]:
     """Linear in the tangents that it carries; by the derivative of its program in the residuals."""
     out = linear_p.bind(*primals, there=there, back=back, count=count)
     moved = [ad.Zero(jax.typeof(leaf).to_tangent_aval()) for leaf in out]
@@ -70,7 +96,7 @@ def jvp(primals: Sequence, tangents: Sequence, *, there: Callable, back: Callabl
     return out, moved
 
 
-def transpose(cotangents: Sequence, *arguments: Any, there: Callable, back: Callable, count: int) -> list:
+def transpose(cotangents: Sequence, *arguments: Any, there: Once, back: Once, count: int) -> list:
     """The same operation, the other way round."""
     carried = map(ad.instantiate_zeros, cotangents)
     pulled = linear_p.bind(*arguments[:count], *carried, there=back, back=there, count=count)
@@ -78,7 +104,7 @@ def transpose(cotangents: Sequence, *arguments: Any, there: Callable, back: Call
     return [None] * count + [bar if wanted else None for bar, wanted in zip(pulled, unknown)]
 
 
-def batch(axis: Any, arguments: Sequence, dims: Sequence, *, there: Callable, back: Callable, count: int) -> Any:
+def batch(axis: Any, arguments: Sequence, dims: Sequence, *, there: Once, back: Once, count: int) -> Any:
     """Side by side; what has no such axis is shared, and on the way back it gets the sum over all."""
     if all(dim is None for dim in dims):
         out = linear_p.bind(*arguments, there=there, back=back, count=count)
@@ -95,7 +121,7 @@ def batch(axis: Any, arguments: Sequence, dims: Sequence, *, there: Callable, ba
         bars = side_by_side(back, (*axes[:count], *[0] * (len(arguments) - count)))(*arguments)
         return [jnp.sum(bar, axis=0) if place is None else bar for bar, place in zip(bars, axes[count:])]
 
-    out = linear_p.bind(*front, there=all_there, back=all_back, count=count)
+    out = linear_p.bind(*front, there=Once(all_there), back=Once(all_back), count=count)
     return out, [0] * len(out)
 
 
