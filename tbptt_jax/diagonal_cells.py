@@ -1,7 +1,7 @@
 """Cells whose recurrence is diagonal: a unit's new state depends on its own old one, and on the input of the step.
 
-A parameter never reaches more than one unit, so that the exact influence of one layer holds as many numbers as there
-are parameters: `rtrl()` finds that out by itself.
+A parameter never reaches more than one unit, so that the exact influence of one layer holds a number for each parameter
+and each number in a unit's state (one in `mingru`, two in `lru` and `elstm`): `rtrl()` finds that out by itself.
 """
 
 from dataclasses import dataclass

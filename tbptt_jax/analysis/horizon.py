@@ -36,9 +36,11 @@ def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T 
 def linear_credit_norms(model: RNN, params: Params, batch: Batch) -> Float[Array, "T T"]:
     """`credit_norms` of a linear network from its eigenvalues: ‖(W_hhᵀ)^k W_qhᵀ ∂l_t/∂o_t‖ with W_hh = V Λ V⁻¹.
 
-    W_hh must have a full set of eigenvectors; where it has not, the norms are NaN."""
+    W_hh must have a full set of eigenvectors; where it has not, the norms are NaN. The batch has no resets."""
     if not (isinstance(model, RNN) and isinstance(model.cell, Linear)):
         raise UserError(f"model: a linear network is needed, got {model}; use credit_norms")
+    if batch.resets is not None:
+        raise UserError("batch: its resets stop credit, which eigenvalues do not know; use credit_norms")
     run = trajectory(model, params, batch)
     (own,) = loss_credit(model, params, run.after, batch)
     values, vectors = jnp.linalg.eig(params["cell"]["W_hh"])

@@ -24,7 +24,8 @@ TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn arou
 @takes_resets
 @partial(jax.jit, static_argnames="model")
 def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | float) -> Float[Array, "T"]:
-    """Keep probabilities `[T]` of independent gates with the least total variance, for a mean of `keep`.
+    """Keep probabilities `[T]` of independent gates with the least total variance, for a mean of `keep`
+    after the first step, which has nothing to cut.
 
     Where the variance is least, p_t is proportional to the root of its derivative by v_t = 1/p_t − 1; that is repeated,
     damped, from equal probabilities on, and the best of all turns is returned.

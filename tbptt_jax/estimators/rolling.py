@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from jaxtyping import Array
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Pace
 from tbptt_jax.estimators.buffered import Buffered
 from tbptt_jax.estimators.history import History, looking_back, no_history
@@ -19,7 +20,7 @@ class Rolling(Buffered):
     The k1 − k2 inputs before a chunk are kept, and the state before them; they run again under the parameters of now.
     So a loss sees between k1 − k2 and k1 − 1 steps before its own, wherever a chunk begins. In a stream it is trained
     in chunks of k2 steps. Within one sequence it is `buffered`; k1 = 2K − 1, k2 = K is a truncation of K in Aicher et
-    al.
+    al. `states` is for `tb.scan` and `tb.truncate`.
     """
 
     unbiased: ClassVar[str] = "never"
@@ -48,5 +49,10 @@ class Rolling(Buffered):
         return no_history(self.before, model, params, batch)
 
     def __call__(self, model: Model, params: Params, carry: History, batch: Batch, key: Array | None):
+        if self.states is not None:
+            raise UserError(
+                f"rolling: states={self.states!r} is for tb.scan and tb.truncate; along a stream it keeps the states "
+                "of k1 - k2 steps and a chunk: leave states away, or take buffered or window"
+            )
         offset = self.before % self.k2  # so that blocks end where the chunk's do
         return looking_back(Blocks(self.k1, self.k2, offset, whole=offset == 0), model, params, carry, batch)

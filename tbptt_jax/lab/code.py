@@ -22,7 +22,7 @@ DECIDES_NO_NUMBERS = {  # what carries numbers about: records, figures, words
     *("cli", "commands", "records", "running", "plots", "lab", "benchmarks"),
     *("errors", "files", "named", "version", "by_name", "contract"),
 }
-DECIDES_ALL_THE_SAME = {"tbptt_jax.lab.learning", "tbptt_jax.lab.protocol"}
+DECIDES_ALL_THE_SAME = {f"tbptt_jax.lab.{name}" for name in ("learning", "masked", "online", "protocol")}
 
 
 def code_of(files: Iterable[Path]) -> dict[str, str]:

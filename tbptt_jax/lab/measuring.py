@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "tbptt_jax": __version__,
-        "jax": jax.__version__,
+        **{package: version(package) for package in ("jax", "jaxlib", "flax", "optax", "numpy")},
         "python": platform.python_version(),
         "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
         "commit": commit(),

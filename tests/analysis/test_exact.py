@@ -186,6 +186,10 @@ def test_a_linear_network_fades_as_its_eigenvalues_say():
         exact.decay_rate(norms, 20, 60)
     with pytest.raises(ValueError, match="a linear network is needed"):
         exact.linear_credit_norms(*problem("gru"))
+    model, params, batch = problem("tanh")
+    linear = tb.rnn("linear", 2, 3, 2, "squared")
+    with pytest.raises(tb.UserError, match="resets stop credit, which eigenvalues do not know"):
+        exact.linear_credit_norms(linear, linear.init(jax.random.key(0)), batch._replace(resets=batch.weights > 0))
 
 
 def test_the_horizon_holds_95_percent_of_the_gradient():

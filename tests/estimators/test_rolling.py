@@ -143,3 +143,15 @@ def test_adaptive_rolling_of_a_long_chunk_goes_through_it_in_pieces(name, tau, e
     whole = tb.gradient(est, model, params, batch)
     assert distance(whole, tb.gradient(tb.Rolling(tau + every - 1, every), model, params, batch)) < 1e-12
     assert distance(whole, tb.gradient(tb.Full(), model, params, batch)) > 1e-6
+
+
+def test_few_states_are_for_scans_alone():
+    model, params, batch = problem("tanh")
+    with pytest.raises(tb.UserError, match=r"rolling: states=2 is for tb\.scan and tb\.truncate"):
+        tb.gradient(tb.Rolling(4, 2, states=2), model, params, batch)
+    step = lambda h, x: (jnp.tanh(h + x), h)  # noqa: E731
+    few, all_states = (
+        jax.grad(lambda w, s=states: jnp.sum(tb.scan(step, w, batch.inputs, truncation=tb.Rolling(4, 2, states=s))[1]))
+        for states in (2, None)
+    )
+    assert distance(few(batch.inputs[0]), all_states(batch.inputs[0])) < 1e-12

@@ -50,6 +50,12 @@ def test_code_is_what_a_file_and_its_neighbours_compute(tmp_path):
     assert code([mine])["mine.py"] != after["mine.py"]
 
 
+def test_what_the_lab_computes_for_an_experiment_is_its_code_too():
+    """Networks with dropout, and parameters that are learned online."""
+    for name, part in {"time_machine": "masked", "lorenz_fit": "online", "copy": "learning"}.items():
+        assert f"tbptt_jax/lab/{part}.py" in code_of([file_of(load(name).measure)]), name
+
+
 def test_an_experiment_depends_on_what_it_uses_and_on_nothing_else():
     found = set(code_of([file_of(load("copy").measure)]))
     assert {"experiments/copy/measure.py", "tbptt_jax/training/loop.py", "tbptt_jax/gradients/cuts/engine.py"} <= found
