@@ -3,8 +3,8 @@
 JAX transposes a linear program operation by operation. Where a better order of computation is known for the way back,
 this operation holds both ways: `push` on tangents and `pull` on cotangents, each linear, and each the transpose of the
 other. Both are ordinary JAX programs of residuals on which they depend in any way, so that derivatives of every order
-follow. Each is traced once for arguments of the same types: what was traced has the types of its results, is computed,
-and is compiled.
+follow. Each is traced once for arguments of the same types: the types of its results, their values and what is compiled
+all come from the one program.
 """
 
 from collections.abc import Callable, Sequence
