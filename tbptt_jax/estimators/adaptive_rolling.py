@@ -25,9 +25,9 @@ class Rolled(NamedTuple):
 class AdaptiveRolling(Adaptive):
     """`adaptive`, whose τ is how far a chunk's first loss looks back, into earlier chunks too.
 
-    In a stream it makes an update every `every` steps, whose losses see between τ and τ + every − 1 steps: it is
-    `rolling(τ + every − 1, every)` with the τ of `adaptive`, measured over the chunk and the `longest` steps before it,
-    which run again under the parameters of now.
+    The losses of every `every` steps see between τ and τ + every − 1 steps: it is `rolling(τ + every − 1, every)` with
+    the τ of `adaptive`, measured over these steps and the `longest` before them, which run again under the parameters
+    of now. Experiments make an update of each; of a longer chunk, the estimate is the mean over them.
     """
 
     every: int = field(default=10, metadata={"static": True})
