@@ -61,7 +61,10 @@ def make_parser() -> argparse.ArgumentParser:
     run = command("run", run_experiment, "run an experiment, from where it stopped; figures and claims at the end")
     run.add_argument("name", help="an experiment, or a file that holds one")
     run.add_argument(
-        "--config", type=Path, metavar="FILE", help="a TOML file that says what to measure, and where; the command line wins"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="a TOML file that says what to measure, and where; the command line wins",
     )
     run.add_argument("--jobs", type=int, metavar="N", help="that many processes, a cell at a time each; default: 1")
     run.add_argument("--devices", type=int, metavar="N", help="CPU devices of each, over which a cell is split")

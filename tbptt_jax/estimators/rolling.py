@@ -18,9 +18,9 @@ class Rolling(Buffered):
     """Every k2 steps, their losses are backpropagated through the last k1 ≥ k2 steps, those of earlier chunks included.
 
     The k1 − k2 inputs before a chunk are kept, and the state before them; they run again under the parameters of now.
-    So a loss sees between k1 − k2 and k1 − 1 steps before its own, wherever a chunk begins. Experiments train
-    it in chunks of k2 steps; elsewhere the task's `length` says how long a chunk is. Within one sequence it is `buffered`; k1 = 2K − 1, k2 = K is a truncation of K in Aicher et
-    al. `states` is for `tb.scan` and `tb.truncate`.
+    So a loss sees between k1 − k2 and k1 − 1 steps before its own, wherever a chunk begins. Experiments train it in
+    chunks of k2 steps; elsewhere the task's `length` says how long a chunk is. Within one sequence it is `buffered`;
+    k1 = 2K − 1, k2 = K is a truncation of K in Aicher et al. `states` is for `tb.scan` and `tb.truncate`.
     """
 
     unbiased: ClassVar[str] = "never"
