@@ -238,6 +238,7 @@ def test_status_says_what_runs_and_for_how_long(tmp_path, capfd):
     assert tbptt(capfd, "export", TOY, "--output", "a.xls", results=tmp_path)[0] == 2
     where = json.loads((tmp_path / "toy" / "chosen" / "provenance.json").read_text())
     assert where["asked"] == "scale smoke with x=1,2, kind=raises" and where["measured"][0]["scale"] == "smoke"
+    assert {"python", "jax", "jaxlib", "flax", "optax", "numpy"} <= set(where["measured"][0])
 
 
 def test_a_partial_is_the_code_of_its_function_and_its_arguments():
