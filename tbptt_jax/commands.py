@@ -16,6 +16,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.experiments import load as load_experiment
 from tbptt_jax.files import write_atomically
 from tbptt_jax.lab.claims import Check, Claim, Judged, Verdict
+from tbptt_jax.lab.deciding import seconds_to_decide
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Choices
 from tbptt_jax.lab.loading import Loaded, load, remember
@@ -51,7 +52,8 @@ def conclude(
     write_table(frame, plan, heads, store.notes | plan.origins, place / TABLE)
     figures = draw(experiment, frame, place)
     verdicts = judge(experiment, frame)
-    show_claims(experiment, verdicts, str(choices))
+    spent = [(one.config, one.seconds) for one in heads if one.status == "done"]
+    show_claims(experiment, verdicts, str(choices), spent)
     made = [store.notes[one] for one in sorted({one.environment for one in heads})]
     written = json.dumps([in_words(*both, made) for both in verdicts], indent=1, ensure_ascii=False)
     write_atomically(place / "claims.json", (written + "\n").encode())
@@ -99,13 +101,17 @@ def in_words(one: Claim | Judged | Check, verdict: Verdict, made: Sequence[Mappi
     return words
 
 
-def show_claims(experiment: Experiment, verdicts: Sequence[Judgement], asked: str) -> None:
-    """The verdicts, printed as a table."""
+def show_claims(
+    experiment: Experiment, verdicts: Sequence[Judgement], asked: str, spent: Sequence[tuple[dict[str, Any], float]]
+) -> None:
+    """The verdicts, printed as a table; of those that more seeds would decide, how long these would take, by what each
+    cell took so far."""
     title = f"{experiment.name}, {asked}"
     shown = Table("claim", "verdict", "measured", title=title, title_justify="left", show_lines=True)
     for one, verdict in verdicts:
         sentence = f"check: {one.sentence}" if isinstance(one, Check) else one.sentence
-        shown.add_row(sentence, verdict.outcome, verdict.measured)
+        more = seconds_to_decide(one, verdict.seeds, spent) if isinstance(one, Claim) else 0.0
+        shown.add_row(sentence, verdict.outcome, verdict.measured + (f": {in_time(more)} of a process" if more else ""))
     width = None if sys.stdout.isatty() else 110
     Console(width=width, highlight=False, markup=False).print(shown)
 
@@ -214,7 +220,7 @@ def claims_command(
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     print(loaded.said)
-    show_claims(loaded.experiment, judge(loaded.experiment, loaded.frame()), loaded.plan.asked)
+    show_claims(loaded.experiment, judge(loaded.experiment, loaded.frame()), loaded.plan.asked, loaded.spent())
     return 0
 
 

@@ -71,6 +71,12 @@ def test_claims_for_a_paper(capfd):
     assert tbptt(capfd, "claims", NAME, "--latex", "--json", results=RESULTS)[0] == 2
 
 
+def test_claims_that_are_open_say_how_long_deciding_would_take(capfd):
+    code, said = tbptt(capfd, "claims", "critics", results=RESULTS)
+    measured = " ".join(line.split("│")[3].strip() for line in said.splitlines() if line.startswith("│"))
+    assert code == 0 and len(re.findall(r"seeds would decide: [\d.]+ (h|min) of a process", measured)) == 1
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_command_and_experiment_is_completed(capfd, shell):
     code, script = tbptt(capfd, "completion", shell)

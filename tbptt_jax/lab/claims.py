@@ -124,7 +124,7 @@ class Claim:
         def may_fit(side: Side | float) -> bool:
             if not isinstance(side, Side):
                 return False
-            measured = [name for name in side.where.meta.root_names() if name not in one.columns]
+            measured = set(side.where.meta.root_names()) - set(one.columns)  # a rule may name a column twice
             for kind in (pl.String, pl.Float64, pl.Boolean) if measured else (pl.Null,):
                 unknown = one.with_columns(pl.lit(None, kind).alias(name) for name in measured)
                 try:

@@ -44,6 +44,14 @@ class Loaded(NamedTuple):
             return pl.read_parquet(self.place / TABLE)
         return tidy(self.experiment, self.store.records(cell.key for cell in self.plan.cells))
 
+    def spent(self) -> list[tuple[dict[str, Any], float]]:
+        """The columns of each cell that is done, and the seconds that it took."""
+        if self.in_table:
+            of_table = (about(self.place / TABLE) or {"records": []})["records"]
+            return [(config, seconds) for _, _, status, _, _, seconds, _, config in of_table if status == "done"]
+        records = self.store.records(cell.key for cell in self.plan.cells)
+        return [(record.config, record.seconds) for record in records if record.status == "done"]
+
 
 def load(experiment: Experiment, results: Path, choices: Choices | None = None) -> Loaded:
     """What was measured of a grid; of the latest one that was run here if none is given.

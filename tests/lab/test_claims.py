@@ -9,8 +9,10 @@ import pytest
 from scipy.stats import binom
 
 from tbptt_jax.lab.claims import Check, Claim, Side
+from tbptt_jax.lab.deciding import seconds_to_decide
 from tbptt_jax.lab.intervals import ERROR, Interval, half_width, median_between
 from tbptt_jax.lab.verdicts import decided, judged
+from tests.tiers import cases, thorough
 
 OURS, THEIRS = Side("ours", pl.col("method") == "ours"), Side("theirs", pl.col("method") == "theirs")
 BELOW = Claim("Ours is smaller.", "here", "loss", OURS, THEIRS)
@@ -48,7 +50,7 @@ def test_where_nothing_is_it_hardly_ever_says_that_something_is(settings):
     assert words.count("reproduced") + words.count("contradicted") <= few(300)
 
 
-@pytest.mark.parametrize("share, settings, true", [(1.0, 4, 3), (0.1, 20, 1)])
+@pytest.mark.parametrize("share, settings, true", cases([(1.0, 4, 3), (0.1, 20, 1)], [(1.0, 4, 3)]))
 def test_a_claim_that_is_false_by_one_setting_is_hardly_ever_reproduced(share, settings, true):
     """The worst case: all settings that may be are beyond doubt, and in the others there is no effect."""
     draws = np.random.default_rng(9)
@@ -99,6 +101,7 @@ def heavy(draws, size):
     return np.where(draws.random(size) < 0.125, 1e3 * draws.standard_cauchy(size), draws.normal(size=size))
 
 
+@thorough
 def test_the_judge_of_medians_is_hardly_ever_wrong_of_any_distribution():
     """As above, on differences that have no mean."""
     draws = np.random.default_rng(6)
@@ -107,6 +110,7 @@ def test_the_judge_of_medians_is_hardly_ever_wrong_of_any_distribution():
     assert words.count("reproduced") + words.count("contradicted") <= few(300)
 
 
+@thorough
 def test_the_interval_of_the_median_holds_it_at_all_counts_at_once():
     """Of a distribution that leans to one side, whose mean is not its median; and of one with values that recur."""
     draws = np.random.default_rng(7)
@@ -276,6 +280,21 @@ def test_claims_know_their_cells():
     known_in_part = pl.col("critic").str.starts_with("features") & (pl.col("task") == "copy")
     parts = replace(BELOW, of=Side("critics on copy", known_in_part), against=1.0)
     assert parts.concerns({"task": "copy", "seed": 3}) and not parts.concerns({"task": "recall", "seed": 3})
+    twice = replace(BELOW, of=Side("short or long", (pl.col("tau") == 2) | (pl.col("tau") == 32)), against=1.0)
+    assert twice.concerns({"tau": 32}) and not twice.concerns({"tau": 8}) and twice.concerns({"method": "full"})
+
+
+def test_what_it_takes_to_decide_is_known_from_what_was_measured():
+    """Ours: four networks in two cells of 10 s, six more are asked for; theirs: ten in one cell, and none."""
+    spent = [
+        ({"method": "ours", "seed": 0, "seeds": 2}, 10.0),
+        ({"method": "ours", "seed": 2, "seeds": 2}, 10.0),
+        ({"method": "theirs", "seed": 0, "seeds": 10}, 7.0),
+        ({"method": "others", "seed": 0}, 1000.0),
+    ]
+    assert seconds_to_decide(BELOW, 10, spent) == pytest.approx(6 * 20 / 4)
+    assert seconds_to_decide(BELOW, 20, spent) == pytest.approx(16 * 20 / 4 + 10 * 7 / 10)
+    assert seconds_to_decide(BELOW, 0, spent) == seconds_to_decide(BELOW, -1, spent) == 0
 
 
 def test_checks_hold_or_do_not():
