@@ -44,6 +44,7 @@ def test_the_table_and_the_figure_are_kept(tmp_path):
     }
 
 
+@thorough
 def test_memory_is_that_of_the_look_back_where_states_are_bounded(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "FAMILIES", {"two": ["full()", "segment(tau=4, in_order=True)"]})
     memory.main(results=tmp_path, lengths=[64, 128, 256])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.command import tbptt
+from tests.tiers import cases
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -21,7 +22,7 @@ def test_all_of_one_experiment_is_shown(capfd):
     assert "axis" not in tbptt(capfd, "list", "nothing")[1]
 
 
-@pytest.mark.parametrize("kind, name", [("estimator", "MyWay"), ("task", "Parity")])
+@pytest.mark.parametrize("kind, name", cases([("estimator", "MyWay"), ("task", "Parity")], [("estimator", "MyWay")]))
 def test_a_file_to_start_from_passes_the_check(capfd, tmp_path, kind, name):
     assert tbptt(capfd, "new", kind, name, "--folder", tmp_path)[0] == 0
     file = tmp_path / {"MyWay": "my_way.py", "Parity": "parity.py"}[name]

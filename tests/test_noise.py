@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tests.problems import distance
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 T, B, H = 7, 3, 4
 KEY = jax.random.key(5)
@@ -154,6 +154,7 @@ class Reader(Forgetful):
         return self.cell.initialize_carry((*shape, 3), rngs)
 
 
+@thorough
 def test_an_nnx_cell_with_dropout_draws_in_training_and_not_in_evaluation():
     model = tb.rnn(Forgetful, inputs=H, hidden=H, outputs=2, loss="squared")
     params = model.init(jax.random.key(0))

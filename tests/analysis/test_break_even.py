@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 import tbptt_jax as tb
 from tbptt_jax.analysis.break_even import GROUPS, BySequence, by_sequence, level
 from tests.problems import problem
+from tests.tiers import thorough
 
 P = 20
 
@@ -46,6 +47,7 @@ def test_where_there_is_no_bias_or_no_noise():
     assert never.sequences == np.inf and never.bias_squared <= 0
 
 
+@thorough
 def test_the_moments_are_those_of_each_sequence():
     model, params, batch = problem("tanh")
     est = tb.Randomized(0.6)
@@ -57,6 +59,7 @@ def test_the_moments_are_those_of_each_sequence():
         assert abs(found.drawn[i] - tb.exact.variance(est, model, params, alone)) < 1e-12
 
 
+@thorough
 def test_errors_that_are_drawn_are_level_there():
     """Averages of n* sequences, drawn with their gates: the mean squared errors of both agree within 5 standard errors,
     and at a quarter and at four times n* they stand as n* says."""
@@ -88,6 +91,7 @@ def test_errors_that_are_drawn_are_level_there():
         assert sign * (ours[0] - theirs[0]) > 5 * np.hypot(ours[1], theirs[1]), (sequences, ours, theirs)
 
 
+@thorough
 def test_the_level_of_efficiencies_is_that_of_the_formula():
     """‖g‖ = 1, b = g + (√½, 0, ...), V_u = 5, V_b = 1: the n at which c² / (1 + V_b / (n ‖b‖²)) = 1 / (1 + V_u / n)."""
     rng = np.random.default_rng(3)

@@ -124,7 +124,7 @@ def test_segments_in_order_are_the_same_segments(name):
     assert distance(found[2], gradient_looking_back(name, lambda t: t % 2)) < 1e-12
 
 
-@pytest.mark.parametrize("tau", [2, 4, 50])
+@pytest.mark.parametrize("tau", cases([2, 4, 50], [4]))
 def test_segments_in_order_from_a_random_offset_are_those_side_by_side(tau):
     model, params, batch = network(11)
     start = model.initial_state(params, B)
@@ -138,7 +138,7 @@ def test_segments_in_order_from_a_random_offset_are_those_side_by_side(tau):
         assert distance(ours, theirs) < 1e-12 and distance(after, end) < 1e-12
 
 
-@pytest.mark.parametrize("offset", [3, "random"])
+@pytest.mark.parametrize("offset", cases([3, "random"], ["random"]))
 def test_segments_in_order_read_no_state_without_a_loss(offset):
     """A readout whose derivative is not a number at the first state, which is 0."""
     model, params, batch = network(11)

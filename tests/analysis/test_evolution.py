@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 import tbptt_jax as tb
 from tests.estimators.test_perturbation import given
 from tests.problems import QUICK, problem
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(3)  # exact for the fourth powers of a variance
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -25,7 +25,9 @@ def quadratic(times):
 
 @pytest.mark.parametrize(
     ("kind", "more"),
-    [(tb.PES, {}), (tb.NRES, {}), (tb.GPES, {"reuse": 2}), (tb.TruncatedES, {})],
+    cases(
+        [(tb.PES, {}), (tb.NRES, {}), (tb.GPES, {"reuse": 2}), (tb.TruncatedES, {})], lambda case: case[0] is tb.GPES
+    ),
     ids=lambda one: getattr(one, "name", ""),
 )
 def test_against_the_enumeration_of_all_noise_on_a_quadratic(kind, more):
@@ -52,6 +54,7 @@ def test_against_the_enumeration_of_all_noise_on_a_quadratic(kind, more):
     assert float(found.variance) == pytest.approx(square - mean**2, rel=1e-10)
 
 
+@thorough
 @pytest.mark.parametrize("name", cases(["tanh", "lstm"], QUICK))
 def test_its_means_and_its_ends(name):
     model, params, batch = problem(name)
@@ -72,6 +75,7 @@ def test_its_means_and_its_ends(name):
     assert np.max(np.abs(truncated - ravel_pytree(segments)[0])) < 1e-12
 
 
+@thorough
 def test_against_sampling():
     """With a small sigma, within five standard errors (a false alarm in fewer than one in a million)."""
     model, params, batch = problem("tanh")

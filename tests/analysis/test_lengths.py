@@ -10,7 +10,7 @@ import tbptt_jax as tb
 from tbptt_jax.analysis import lengths
 from tbptt_jax.analysis.lengths import contributions
 from tests.problems import LENGTH, QUICK, problem
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 LAWS = [tb.ARTBP(3.0), tb.ByAge((0.0, 0.6, 0.2)), tb.ByAge(0.25)]
 
@@ -30,6 +30,7 @@ def test_what_is_left_out_is_no_more_than_was_said():
     assert 0 < left <= 0.1 and part.root.shape[2] < whole.root.shape[2]
 
 
+@thorough
 @pytest.mark.parametrize("memory", cases(["averaged", "longest"], ["averaged"]))
 def test_no_law_of_three_steps_has_less_variance(memory):
     model, params, batch = problem("tanh")
@@ -50,6 +51,7 @@ def test_no_law_of_three_steps_has_less_variance(memory):
     assert float(tb.exact.variance(found, model, params, batch)) <= min(others) * 1.001
 
 
+@thorough
 def test_it_has_less_variance_than_equal_cuts_and_artbp_of_as_many_states():
     at = problem("tanh")
     best = tb.ByAge(tb.exact.optimal_cuts(*at, states=3))

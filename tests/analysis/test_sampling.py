@@ -44,6 +44,7 @@ def exact_values(est):
     return np.sum((mean - full) ** 2), probabilities @ np.sum((flat - mean) ** 2, axis=1), probabilities @ cosines
 
 
+@thorough
 @pytest.mark.parametrize(
     "est",
     cases([tb.Randomized(0.8), tb.Geometric(0.8), tb.ARTBP(3.0, 4.0)], lambda est: est.name == "randomized"),
@@ -63,6 +64,7 @@ def test_intervals_of_95_percent_cover_the_exact_value_95_times_in_a_hundred(est
         assert abs(np.mean(interval.value) - exact) < 5.5 * spread + 1e-12, name  # unbiased themselves; z = 5.5: 4e-8
 
 
+@thorough
 def test_the_squared_bias_is_not_inflated_by_the_variance():
     """A naive ‖mean − exact‖² of 64 samples would be variance / 64; the debiased one is around 0, on both sides."""
     est = tb.Randomized(0.5)
@@ -88,6 +90,7 @@ def test_measure_agrees_with_exact_on_a_model_of_32_units():
         assert m.bias.low <= np.sum((mean - full) ** 2) + 1e-18 and np.sum((mean - full) ** 2) <= m.bias.high
 
 
+@thorough
 def test_estimators_that_draw_nothing_have_no_variance_and_their_own_bias():
     model, params, batch = problem("gru")
     est = tb.Window(2)
@@ -110,6 +113,7 @@ def test_one_compilation_serves_all_numbers():
     assert draw_groups._cache_size() == before + 1
 
 
+@thorough
 def test_the_same_key_shares_random_numbers_across_lengths():
     """Common random numbers: the error of a difference between two keeps is smaller than with other keys."""
     model, params, batch = problem("tanh")
@@ -161,6 +165,7 @@ def test_samples_and_particles_give_the_same_on_one_device_and_on_four():
     assert np.allclose(results[0][1:], results[1][1:], rtol=2e-4, atol=1e-6)
 
 
+@thorough
 def test_an_estimator_that_learns_is_measured_when_it_has():
     """The optimal gates, after 300 chunks: the variance that the gates which it has found by then have exactly."""
     model, params, batch = problem("tanh")

@@ -14,6 +14,7 @@ from tests.problems import (
     problem,
     scaled,
 )
+from tests.tiers import thorough
 
 
 def test_adaptive_finds_the_shortest_window_whose_bias_is_small():
@@ -55,6 +56,7 @@ def test_adaptive_measures_the_norms_of_the_lags_and_takes_that_window():
     assert float(carry.prefix[-1]) == pytest.approx(norm, abs=1e-12)
 
 
+@thorough
 def test_the_bias_of_adaptive_stays_below_delta_where_credit_fades():
     """Measured exactly, on a network of small radius; and its own bound holds."""
     model = tb.rnn("tanh", 2, 8, 2, "squared", radius=0.6)
@@ -74,6 +76,7 @@ def test_the_bias_of_adaptive_stays_below_delta_where_credit_fades():
     assert chosen[0] < chosen[1] < chosen[2] < 24
 
 
+@thorough
 def test_adaptive_is_fooled_where_credit_fades_fast_and_then_slowly():
     """A linear network of two units: one forgets by half a step, one by 0.98, of which the loss sees a hundredth.
 

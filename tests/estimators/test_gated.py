@@ -27,7 +27,7 @@ from tests.problems import (
     scaled,
     total,
 )
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 RANDOM = [
     *(tb.Randomized(0.7), tb.Randomized(0.2), tb.Geometric(0.7)),
@@ -161,6 +161,7 @@ def test_segments_cut_at_their_boundaries(model):
     assert distance(expected, full_gradient(model)) > 1e-4
 
 
+@thorough
 def test_a_random_offset_is_uniform_and_cuts_like_the_fixed_one():
     keys = jax.random.split(jax.random.key(0), 3000)
     firsts = np.asarray(jax.vmap(tb.Segment(3, "random").first)(keys))

@@ -20,7 +20,7 @@ from tbptt_jax.gradients.influence.sparse import ByEntries, kept
 from tbptt_jax.models import sequence_shape
 from tests.estimators.test_signs import with_given_noise
 from tests.problems import BATCH, EVERY_MODEL, HIDDEN, INPUTS, QUICK, distance, full_gradient, problem, scaled
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 CHUNKS = 3
 
@@ -171,6 +171,7 @@ def test_rflo_leaks(name, leak):
     assert distance(stream_gradient(tb.RFLO(leak), name, CHUNKS), by_hand) < 1e-12
 
 
+@thorough
 @pytest.mark.parametrize("name", cases(["tanh", "lstm"], QUICK))
 def test_the_two_forms_of_a_sparse_influence_are_one(name):
     """By units, and by entries: a stack of one layer is the same network, and takes the other form."""
@@ -200,6 +201,7 @@ def test_a_cell_that_does_more_than_its_base_is_not_taken_for_it():
         tb.gradient(tb.KFRTRL(), leaky, params, batch, jax.random.key(0))
 
 
+@thorough
 @pytest.mark.parametrize("cell, width", cases([("tanh", 1), ("lstm", 2)], [("tanh", 1)]))
 def test_sparse_influence_costs_as_much_as_the_parameters(cell, width):
     """Twice the units are four times the recurrent weights, the numbers that are carried, and the work; for the dense

@@ -14,7 +14,7 @@ from tbptt_jax.analysis.cost import count
 from tbptt_jax.estimators import contract
 from tbptt_jax.estimators.contract import check
 from tests.problems import announce, distance, problem
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 EXAMPLES = [
     tb.Full(),
@@ -91,7 +91,10 @@ HELD = {
 }
 
 
-LATER = (tb.Full, tb.PES, tb.GPES, tb.ByAge, tb.AdaptiveRolling)
+LATER = (
+    *(tb.Full, tb.Segment, tb.Scheduled, tb.ByAge, tb.AdaptiveRolling, tb.NRES, tb.PES, tb.GPES),
+    *(tb.OK, tb.RKFRTRL, tb.NoBackTrack, tb.ForwardGradient),
+)
 """These have exact tests of their own, or share a class with another that is held to the contract at once."""
 
 
@@ -197,7 +200,8 @@ def test_nothing_recompiles_when_numbers_keys_or_data_change():
     assert len(traces) == len(kinds)
 
 
-@pytest.mark.parametrize("keep", cases([0.05, 0.3], [0.05]))
+@thorough
+@pytest.mark.parametrize("keep", [0.05, 0.3])
 def test_a_small_keep_is_no_false_alarm(keep):
     """Products that are hardly ever seen cannot be judged, and are not."""
     assert all(finding.held is not False for finding in check(tb.Randomized(keep)))
@@ -266,6 +270,7 @@ class Mine(tb.GatedEstimator):
 '''
 
 
+@thorough
 def test_a_whole_number_is_a_constant_and_an_array_is_not():
     """`Segment(2)` runs its segments side by side, two steps deep; a tau that is an array takes all six in a row."""
     model, params, batch = problem("tanh")

@@ -11,7 +11,7 @@ from tbptt_jax.estimators.base import warmed_up
 from tests.estimators.test_influence import by_recursion, matrices, stream_gradient
 from tests.estimators.test_signs import with_given_noise
 from tests.problems import BATCH, HIDDEN, INPUTS, QUICK, distance, full_gradient, problem, scaled
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 
 def reverse_kf_by_hand(signs):
@@ -148,6 +148,7 @@ def test_a_sketch_of_full_rank_is_rtrl(name):
     assert distance(stream_gradient(tb.Sketched(100), name, 3), full_gradient(name)) < 1e-10
 
 
+@thorough
 def test_a_sketch_is_nearer_than_snap_and_its_bound_holds():
     """Along the sequence: the error of the influence against its running bound, and of the gradient against Σ ‖e‖ b."""
     model, params, batch = problem("two layers")

@@ -18,7 +18,7 @@ from tests.problems import (
     full_gradient,
     problem,
 )
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 
 def all_patterns(keeps):
@@ -55,6 +55,7 @@ def test_the_optimal_gates_have_the_least_variance_and_the_estimator_draws_them(
     assert np.allclose(gates.max(1), 1 / p)
 
 
+@thorough
 def test_the_running_estimate_of_the_costs_has_the_right_mean():
     """E (a_t · δ_t)² over directions and gates is the derivative of the variance by v_t: z-tests, false alarm 1e-6."""
     model, params, batch = problem("tanh")
@@ -92,6 +93,7 @@ def test_the_optimal_gates_do_not_run_away_where_credit_is_carried_far():
     assert chosen < 0.8 * equal
 
 
+@thorough
 @pytest.mark.parametrize(
     "every, radius, keep, near", cases([(8, 0.8, 0.8, None), (1, 1.2, 0.5, 1.1)], [(1, 1.2, 0.5, 1.1)])
 )
@@ -122,6 +124,7 @@ def test_the_running_estimate_comes_near_to_the_optimal_gates(every, radius, kee
     assert best < 0.7 * even
 
 
+@thorough
 def test_chunks_that_tell_nothing_leave_the_gates_as_they_are():
     """A chunk without a loss, and one whose credit is beyond floating point."""
     model, params, batch = problem("tanh")

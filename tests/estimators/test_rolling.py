@@ -6,7 +6,7 @@ import pytest
 
 import tbptt_jax as tb
 from tests.problems import EVERY_MODEL, distance, problem
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 CHUNKS = 4
 
@@ -41,7 +41,7 @@ def of_lstm(case):
 STREAMS = [("tanh", 7, 3), ("tanh", 3, 3), ("lstm", 5, 2), ("gru", 9, 2), ("nnx", 4, 1)]
 
 
-@pytest.mark.parametrize("name, k1, k2", cases(STREAMS, lambda case: case[0] in ("tanh", "lstm")))
+@pytest.mark.parametrize("name, k1, k2", cases(STREAMS, of_lstm))
 def test_a_stream_under_changing_parameters_is_that_of_a_loop_by_hand(name, k1, k2):
     model, params, batch = problem(name, length=CHUNKS * k2)
     batch = batch._replace(weights=batch.weights + 0.1)
@@ -61,7 +61,7 @@ def test_a_stream_under_changing_parameters_is_that_of_a_loop_by_hand(name, k1, 
 
 @pytest.mark.parametrize("name", EVERY_MODEL)
 def test_within_one_sequence_it_is_buffered(name):
-    lengths = ((4, 2), (11, 6), (1, 1), (6, 3), (3, 3), (20, 6))[: 6 if name in ("tanh", "lstm") else 2]
+    lengths = ((4, 2), (11, 6), (1, 1), (6, 3), (3, 3), (20, 6))[: 6 if name == "tanh" else 2]
     pairs = [(tb.Rolling(k1, k2), tb.Buffered(k1, k2)) for k1, k2 in lengths]
     model, params, batch = problem(name)
 
@@ -110,6 +110,7 @@ def test_adaptive_rolling_of_one_length_is_rolling(name, tau, every):
         assert distance(found[0].grads, found[1].grads) < 1e-12, i
 
 
+@thorough
 def test_adaptive_rolling_measures_lags_across_chunks_and_chooses_by_them():
     """Of the last of three chunks, with the same parameters: the norms are those of its losses in the whole stream."""
     every, longest = 3, 5
@@ -135,6 +136,7 @@ def test_adaptive_rolling_makes_an_update_every_few_steps():
         tb.AdaptiveRolling(0.1, every=0)
 
 
+@thorough
 @pytest.mark.parametrize("name, tau, every", cases([("tanh", 4, 2), ("lstm", 5, 3)], of_lstm))
 def test_adaptive_rolling_of_a_long_chunk_goes_through_it_in_pieces(name, tau, every):
     model, params, batch = problem(name, length=4 * every)

@@ -11,6 +11,7 @@ import pytest
 
 import tbptt_jax as tb
 from tests.problems import distance
+from tests.tiers import thorough
 
 LENGTH, BATCH, SYMBOLS = 6, 2, 3
 MODEL = tb.rnn("tanh", inputs=SYMBOLS, hidden=4, outputs=SYMBOLS)
@@ -210,6 +211,7 @@ def test_random_gates_by_state_are_unbiased():
     assert distance(jax.tree.map(lambda leaf: leaf[0], found), exact) > 1e-3
 
 
+@thorough
 def test_it_is_measured_and_trained():
     measured = tb.measure(Perhaps(), MODEL, PARAMS, DATA, jax.random.key(0), samples=256)
     assert measured.bias.low <= 0 < measured.variance.low

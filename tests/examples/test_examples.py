@@ -10,7 +10,7 @@ from tests.tiers import cases
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.py"))
 
 
-@pytest.mark.parametrize("path", cases(EXAMPLES, lambda path: "linen" not in path.stem), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", cases(EXAMPLES, lambda path: "nnx" in path.stem), ids=lambda path: path.stem)
 def test_an_example_learns(path):
     if "equinox" in path.stem:
         pytest.importorskip("equinox", reason="the extra `ecosystem` is not installed")

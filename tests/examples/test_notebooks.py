@@ -8,14 +8,13 @@ import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 
-from tests.tiers import cases
+from tests.tiers import thorough
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("*.py"))
 
 
-@pytest.mark.parametrize(
-    "path", cases(NOTEBOOKS, lambda path: path.stem == "truncate_your_model"), ids=lambda path: path.stem
-)
+@thorough
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path):
     matplotlib.use("Agg")
     precise = jax.config.jax_enable_x64

@@ -141,6 +141,7 @@ def test_a_loss_without_credit_counts_as_the_mean_of_the_others():
     np.testing.assert_allclose(relative_to_first(jnp.asarray(alone)), np.tril(np.ones((2, 2))))
 
 
+@thorough
 def test_gradients_of_one_symbol_are_compared_with_the_exact_one_alone():
     """RTRL is aligned with itself to 1; a window of one step only where nothing comes from before."""
     task = tb.DelayedSum(near=1, far=2, length=1, batch_size=1)

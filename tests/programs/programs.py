@@ -193,3 +193,8 @@ PROGRAMS = [
     *(a_state_that_is_learned, no_inputs, half_precision, a_key_in_every_step, a_key_that_is_carried),
     *(two_layers_in_one_loop, attention_over_all_states),
 ]
+AT_ONCE = [
+    *(one, two_in_a_row, in_cond, in_remat, over_a_batch, in_reverse, no_inputs, half_precision, a_key_in_every_step),
+    *(masked_lengths, attention_over_all_states),
+]
+"""Those of `PROGRAMS` that differ most; nested loops, transformations and kinds of state are tested apart besides."""

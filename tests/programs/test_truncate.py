@@ -19,6 +19,7 @@ from tbptt_jax.gradients.cuts.definition import scan_by_definition
 from tbptt_jax.gradients.cuts.kinds import Gates, Truncates
 from tests.problems import distance
 from tests.programs.programs import (
+    AT_ONCE,
     GATES,
     PARAMS,
     PROGRAMS,
@@ -34,6 +35,7 @@ from tests.programs.programs import (
     step,
     two_in_a_row,
 )
+from tests.tiers import cases, thorough
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Given(Truncates):
         return Gates(self.gates)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
+@pytest.mark.parametrize("program", cases(PROGRAMS, AT_ONCE), ids=lambda program: program.__name__)
 def test_values_are_the_same_to_the_bit_and_gradients_as_cut_by_hand(program):
     """Full is the program's own gradient; segments and fixed gates are `stop_gradient` in the user's code; windows and
     overlapping blocks are those of a scan that the user cuts. In one compiled program, since each of them is small."""
@@ -237,6 +239,7 @@ def test_what_cannot_be_is_said(make, words):
         make()
 
 
+@thorough
 def test_under_transformations():
     """vmap over parameters and keys, forward mode, second derivatives."""
     f = tb.truncate(one(lax.scan), tb.Segment(2))
@@ -284,6 +287,7 @@ for est in (tb.Full(), tb.Segment(2), tb.Window(3)):
 """
 
 
+@thorough
 def test_a_scan_inside_a_shard_map_is_cut():
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", SHARDED], env=environment, capture_output=True, text=True)

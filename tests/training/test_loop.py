@@ -18,6 +18,7 @@ from tbptt_jax.training import checkpoint as checkpoints
 from tbptt_jax.training import loop
 from tbptt_jax.training.update import begin, update
 from tests.problems import distance
+from tests.tiers import cases, thorough
 
 TASK = tb.Copy(length=6, batch_size=2, longest=3)
 MODEL = TASK.model("tanh", 3)
@@ -58,6 +59,7 @@ def test_runs_that_diverge_within_a_leg_are_frozen_there_and_the_others_go_on():
     assert np.allclose(whole.loss[[0, 2]], by_one.loss[[0, 2]].reshape(2, 2, 4).mean(-1), rtol=1e-12)
 
 
+@thorough
 def test_a_loss_that_is_infinite_for_one_update_alone_is_seen():
     """Its gradient is finite, and so are the parameters and the losses that would follow."""
     start = begin(MODEL, tb.Full(), TASK, SGD, jax.random.split(jax.random.key(0), 1)[0])
@@ -187,6 +189,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_set_aside(tmp_
     assert (tmp_path / "run.damaged").read_bytes() == content[:-7]
 
 
+@thorough
 def test_a_checkpoint_of_another_text_is_refused(tmp_path):
     """The text is a constant of the program, and nothing else shows it."""
     text = tmp_path / "text.txt"
@@ -225,7 +228,7 @@ def test_a_checkpoint_of_another_number_of_devices_is_gone_on_from(tmp_path):
     assert [one[0] for one in said] == ["1", "2"] and said[0][1] == said[1][1]
 
 
-@pytest.mark.parametrize("est", [tb.Adaptive(0.1, longest=4), tb.Optimal(0.8)], ids=str)
+@pytest.mark.parametrize("est", cases([tb.Adaptive(0.1, longest=4), tb.Optimal(0.8)], [tb.Optimal(0.8)]), ids=str)
 def test_what_an_estimator_learned_of_the_model_outlives_the_episodes(est):
     task = tb.Recall(distance=3, batch_size=2)
     model, optimizer = task.model("tanh", 3), optax.sgd(0.1)

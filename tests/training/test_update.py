@@ -13,7 +13,7 @@ import tbptt_jax as tb
 from tbptt_jax.models import Batch
 from tbptt_jax.training.update import begin, first_cut, frozen_where_not_finite, update
 from tests.problems import distance
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 STEPS = 4
 
@@ -41,6 +41,7 @@ def test_episodes_start_from_an_empty_state():
     assert int(runs[-1].updates) == STEPS and int(runs[-1].seen) == STEPS * 4
 
 
+@thorough
 @pytest.mark.parametrize("est", cases([tb.Segment(tau=2), tb.UORO(), tb.DNI(tau=2)], lambda est: est.learns), ids=str)
 def test_a_stream_without_an_end_is_read_as_if_each_chunk_were_asked_whether_it_starts_anew(est):
     @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def test_streams_carry_the_state_and_start_anew_where_the_task_says_so():
     assert distance((params, carry), (runs[-1].params, runs[-1].carry)) < 1e-12
 
 
+@thorough
 def test_random_segments_one_update_each():
     """Segment by segment as one would write it: the segment alone, its products of gates, its sum of losses."""
     task = tb.Copy(length=9, batch_size=3, longest=3)
