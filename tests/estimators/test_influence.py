@@ -1,9 +1,7 @@
 """Estimators that go forward in time, in float64: against full backpropagation, and by hand."""
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
-from tbptt_jax.benchmarks.memory import measured
-from tbptt_jax.cells import Stack, SummedLayer, Tanh
-from tbptt_jax.estimators.influence import scan_drawing
-from tbptt_jax.gradients.influence.sparse import ByEntries, kept
 from tbptt_jax.models import sequence_shape
-from tests.estimators.test_signs import with_given_noise
-from tests.problems import BATCH, EVERY_MODEL, HIDDEN, INPUTS, QUICK, distance, full_gradient, problem, scaled
+from tests.problems import BATCH, EVERY_MODEL, HIDDEN, distance, full_gradient, problem, scaled
 from tests.tiers import cases, thorough
 
 CHUNKS = 3
@@ -172,36 +165,6 @@ def test_rflo_leaks(name, leak):
 
 
 @thorough
-@pytest.mark.parametrize("name", cases(["tanh", "lstm"], QUICK))
-def test_the_two_forms_of_a_sparse_influence_are_one(name):
-    """By units, and by entries: a stack of one layer is the same network, and takes the other form."""
-    model, params, batch = problem(name)
-    stacked = dataclasses.replace(model, cell=Stack((model.cell,)))
-    for est in (tb.SnAp(1), tb.RFLO(0.7)):
-        ours = tb.gradient(est, model, params, batch)
-        other = tb.gradient(est, stacked, params | {"cell": (params["cell"],)}, batch)
-        assert distance(ours, other | {"cell": other["cell"][0]}) < 1e-12
-
-
-def test_a_cell_that_does_more_than_its_base_is_not_taken_for_it():
-    """A leaky cell is a tanh cell by inheritance; all that SnAp knows of it must come from its step."""
-
-    @dataclass(frozen=True)
-    class Keeping(Tanh):
-        def step(self, params, state, x):
-            return 0.8 * state + 0.2 * super().step(params, state, x)
-
-    model, params, batch = problem("tanh")
-    leaky = dataclasses.replace(model, cell=Keeping(INPUTS, HIDDEN))
-    exact = jax.jit(jax.grad(lambda p: tb.loss(leaky, p, batch)))(params)
-    assert distance(tb.gradient(tb.SnAp(2), leaky, params, batch), exact) < 1e-12
-    form = kept(tb.SnAp().dynamics(leaky, params, leaky.initial_state(params, BATCH), batch.inputs[0]), 1)
-    assert isinstance(form, ByEntries)
-    with pytest.raises(ValueError, match="kf_rtrl: a model rnn"):
-        tb.gradient(tb.KFRTRL(), leaky, params, batch, jax.random.key(0))
-
-
-@thorough
 @pytest.mark.parametrize("cell, width", cases([("tanh", 1), ("lstm", 2)], [("tanh", 1)]))
 def test_sparse_influence_costs_as_much_as_the_parameters(cell, width):
     """Twice the units are four times the recurrent weights, the numbers that are carried, and the work; for the dense
@@ -269,97 +232,6 @@ def test_parameters_of_another_float_are_taken():
         assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(grads))
 
 
-def test_kf_rtrl_names_the_cells_that_it_takes():
-    for name in ("gru", "two layers", "linen"):
-        with pytest.raises(tb.UserError, match=r"kf_rtrl: a model rnn.* of one layer is needed whose weights act"):
-            tb.KFRTRL().init(*problem(name), None)
-
-
-@dataclass(frozen=True)
-class Leaky(SummedLayer):
-    """A user's own cell that joins the contract: a unit keeps a part of its old value."""
-
-    name = "leaky"
-
-    def activate(self, state, summed):
-        return 0.8 * state + 0.2 * jnp.tanh(summed)
-
-
-@dataclass(frozen=True)
-class Mixing(SummedLayer):
-    """One that breaks it: a unit reads its neighbour's old value."""
-
-    name = "mixing"
-
-    def activate(self, state, summed):
-        return jnp.tanh(summed) + 0.1 * jnp.roll(state, 1, axis=-1)
-
-
-def test_a_users_own_summed_layer_is_served_by_snap_rflo_and_kf_rtrl():
-    """By units and by entries the same; kf_rtrl on all sign patterns is the exact gradient."""
-    model, params, batch = problem("tanh")
-    leaky = dataclasses.replace(model, cell=Leaky(INPUTS, HIDDEN))
-    dense = dataclasses.replace(model, cell=Stack((leaky.cell,)))
-    for est in (tb.SnAp(1), tb.RFLO(0.7)):
-        ours = tb.gradient(est, leaky, params, batch)
-        other = tb.gradient(est, dense, params | {"cell": (params["cell"],)}, batch)
-        assert distance(ours, other | {"cell": other["cell"][0]}) < 1e-12
-    start = tb.SnAp().init(leaky, params, batch, None)
-    assert start.influence.shape == (BATCH, 1, 1, HIDDEN, INPUTS + HIDDEN + 1)  # by units
-    short = jax.tree.map(lambda leaf: leaf[:4, :1], batch._replace(weights=batch.weights + 0.1))
-    signs = jnp.asarray(list(product((-1.0, 1.0), repeat=8))).reshape(-1, 4, 1, 2)
-    est = with_given_noise(tb.KFRTRL())
-    one = lambda signs: est(leaky, params, est.init(leaky, params, short, None), short, signs)[0].grads  # noqa: E731
-    mean = jax.tree.map(lambda leaf: leaf.mean(0), jax.jit(jax.vmap(one))(signs))
-    assert distance(mean, jax.grad(tb.loss, 1)(leaky, params, short)) < 1e-12
-
-
-def test_a_summed_layer_that_breaks_its_word_is_named():
-    model, params, batch = problem("tanh")
-    for est in (tb.SnAp(), tb.KFRTRL()):
-        with pytest.raises(tb.UserError, match=r"Mixing.activate: the new state of a unit depends on the state of oth"):
-            est.init(dataclasses.replace(model, cell=Mixing(INPUTS, HIDDEN)), params, batch, None)
-
-
 def test_an_example_batch_is_asked_for_by_name():
     with pytest.raises(tb.UserError, match=r"batch: a Batch\(inputs, targets\) of arrays .* is needed, got 2"):
         sequence_shape(2)
-
-
-def test_what_is_drawn_is_drawn_a_stretch_of_steps_at_a_time():
-    xs = jnp.arange(150.0)
-    draws = []
-
-    def draw(key, length):
-        draws.append(length)
-        return jax.random.normal(key, (length,))
-
-    def step(carry, now):
-        x, noise = now
-        return 0.5 * carry + x * noise, None
-
-    found = scan_drawing(draw, jax.random.key(0), step, 0.0, xs)
-    assert set(draws) == {1, 22, 64}  # and the whole of no sequence; one step to see whether anything is drawn
-    stretches = [draw(jax.random.fold_in(jax.random.key(0), i), size) for i, size in enumerate((64, 64, 22))]
-    assert len(set(np.concatenate(stretches).tolist())) == 150
-    expected = jax.lax.scan(step, 0.0, (xs, jnp.concatenate(stretches)))[0]
-    assert abs(found - expected) < 1e-12
-    assert (
-        scan_drawing(draw, jax.random.key(1), step, 0.0, xs[:64])
-        == (jax.lax.scan(step, 0.0, (xs[:64], draw(jax.random.key(1), 64)))[0])
-    )
-
-
-def test_memory_does_not_grow_with_what_is_drawn():
-    sizes = [measured("uoro()", length)["temporary_bytes"] for length in (256, 1024)]
-    assert sizes[1] <= 1.2 * sizes[0]
-
-
-def test_the_signs_are_drawn_anew_for_every_step_and_sequence():
-    model, params, batch = problem("tanh")
-    est = tb.UORO()
-    dynamics = est.dynamics(model, params, model.initial_state(params, BATCH), batch.inputs[0])
-    signs = np.asarray(est.noise(jax.random.key(0), (40, 5), dynamics))
-    assert signs.shape == (40, 5, 1, HIDDEN) and set(signs.ravel()) == {-1.0, 1.0}
-    assert len({tuple(row) for row in signs.reshape(40, -1)}) == 40
-    assert dynamics.weights == HIDDEN * (INPUTS + HIDDEN + 1)
