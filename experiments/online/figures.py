@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ WORDS = {
 }
 SHOWN = ("window", "rolling", "rtrl", "snap", "uoro", "kf_rtrl")
 """Methods that get a line; all have a point."""
+TITLED = [("window", "rtrl"), ("rolling", "rtrl"), ("uoro", "window")]
 
 
 AGAINST = {
@@ -33,8 +35,8 @@ def draw(table: pl.DataFrame) -> dict:
     return {"losses": partial(losses, table, of="task", against=("carried", "cosine"))}
 
 
-def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequence[str] = SHOWN[:5]) -> Any:
-    """A row for each value of the column `of`, and the losses of the `titled` methods in the title. In a row of a task,
+def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequence[tuple[str, str]] = TITLED) -> Any:
+    """A row for each value of the column `of`; the title compares the `titled` pairs of methods. In a row of a task,
     points of cells other than tanh are white."""
     best = at_best_rate(table, GROUP, by="selection").sort("task", "cell", "series")
     best = best.with_columns(aside=(pl.col("cell") != "tanh") & (of != "cell"))
@@ -69,14 +71,29 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequenc
         for axes, column in zip(axes_row[1:], against):
             axes.set(**AGAINST[column])
         name_at_the_right(axes_row[-1], ends)
-    figure.suptitle(message(best.filter(~pl.col("aside")), of, titled), fontsize=9.5, x=0.02, ha="left")
+    lines = [fill(line, int(14 * figure.get_figwidth())) for line in message(best.filter(~pl.col("aside")), of, titled)]
+    figure.suptitle("\n".join(lines), fontsize=9.5, x=0.02, ha="left")
     return figure
 
 
-def message(best: pl.DataFrame, of: str, titled: Sequence[str]) -> str:
-    words = []
-    for (row,), networks in best.group_by(of, maintain_order=True):
-        means = dict(networks.group_by("method").agg(pl.col("report").mean()).rows())
-        found = [f"{WORDS.get(name, name)} {means[name]:.3g}" for name in titled if name in means]
-        words.append(f"{str(row).partition('(')[0]}: " + ", ".join(found))
-    return "Loss after one update a symbol\n" + "\n".join(words)
+def message(best: pl.DataFrame, of: str, titled: Sequence[tuple[str, str]]) -> list[str]:
+    """How far methods end above others, by the mean of logarithms over the networks that both have, a line a pair."""
+    pairs = [name for name in ("seed", "run") if name in best.columns]
+    losses = best.select(of, "method", *pairs, loss=pl.col("report").log())
+    lines = []
+    for name, other in titled:
+        sides = [losses.filter(method=one).drop("method") for one in (name, other)]
+        both = sides[0].join(sides[1], on=[of, *pairs]).group_by(of, maintain_order=True)
+        found = both.agg((pl.col("loss") - pl.col("loss_right")).mean().alias("apart")).sort(of).rows()
+        if found:
+            words = [
+                f"{above(apart)} {'in' if of == 'cell' else 'on'} {str(row).partition('(')[0]}" for row, apart in found
+            ]
+            lines.append(f"{WORDS.get(name, name)} against {WORDS.get(other, other)}: {', '.join(words)}")
+    return lines or ["Loss after one update a symbol"]
+
+
+def above(apart: float) -> str:
+    """A difference of logarithms, in words."""
+    share = 100 * (np.exp(apart) - 1)
+    return f"{abs(share):.0f} % {'above' if share >= 0 else 'below'}"

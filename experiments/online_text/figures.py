@@ -8,4 +8,5 @@ from tbptt_jax.experiments.online.figures import losses
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"losses": partial(losses, table, of="cell", against=("carried",), titled=("window", "segment", "rolling"))}
+    titled = [("window", "rolling"), ("segment", "rolling"), ("uoro", "window")]
+    return {"losses": partial(losses, table, of="cell", against=("carried",), titled=titled)}
