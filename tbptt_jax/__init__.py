@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name.startswith("__") and name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    api = import_module("tbptt_jax.api")  # what goes wrong here is told as it is
     try:
-        return getattr(import_module("tbptt_jax.api"), name)
+        return getattr(api, name)
     except AttributeError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
 

@@ -1,8 +1,8 @@
 """The model of the chapter: h_t = f(x_t, h_{t-1}, w), o_t = g(h_t, w), l(o_t, y_t).
 
 A `Model` holds no parameters; it says how to make them and how to use them. Everything else in the package
-(estimators, analysis, training) reaches a recurrent model through these five methods alone, and runs it over a sequence
-by `unroll`. Models that are there stand in `networks`.
+(estimators, analysis, training) reaches a recurrent model through its five methods, and what it declares besides, and
+runs it over a sequence by `unroll`. Models that are there stand in `networks`.
 """
 
 import inspect

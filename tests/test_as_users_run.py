@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 
-import pytest
+from tests.tiers import thorough
 
-pytestmark = pytest.mark.soak  # half a minute of optimized compilation
+pytestmark = thorough  # half a minute of optimized compilation
 FLAGS = ("JAX_ENABLE_X64", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
 
 PROGRAM = """

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import tbptt_jax as tb
 from tests.tiers import cases
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +27,14 @@ def test_every_block_runs(page):
 def test_every_link_leads_somewhere(page):
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text()):
         assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_reference_shows_every_public_name():
+    shown = set(re.findall(r"^::: (\S+)", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE))
+    others = {"critics", "exact", "lab", "__version__", "jaxtyping"}  # rooms; and what the tests' own hook brings along
+    public = {name: getattr(tb, name) for name in dir(tb) if name not in others}
+    lacking = {name for name, value in public.items() if value.__module__ not in shown}
+    assert not lacking
 
 
 def test_the_front_door_is_short():

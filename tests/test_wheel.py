@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.tiers import thorough
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.soak
+@thorough
 def test_a_wheel_lists_and_runs_the_experiments_outside_a_checkout(tmp_path):
     source, site, elsewhere = tmp_path / "source", tmp_path / "site", tmp_path / "elsewhere"
     source.mkdir()

@@ -32,7 +32,7 @@ def perplexity(table: pl.DataFrame):
             look = style_of(series) | {"linestyle": "none"}
             axes.plot([place] * rows.height, rows["perplexity"], **look | {"markersize": 3, "alpha": 0.5})
             axes.plot(place, rows["perplexity"].median(), **look | {"markersize": 7, "markerfacecolor": "none"})
-            published = PUBLISHED.get(task, {}).get(tau or delta_of(series))
+            published = PUBLISHED.get(task, {}).get(tau if series == "rolling" else delta_of(series))
             if published:
                 axes.plot([place - 0.35, place + 0.35], [published] * 2, color="black", linewidth=1.6)
         axes.axhline(part["blind"][0], color="0.4", linewidth=0.8, linestyle=":")

@@ -23,11 +23,12 @@ ORDERS = range(1, 7)  # of the n-grams
 
 
 def makes_sense(config: Config) -> bool:
-    """Updates are made at the cuts of segments, artbp and rolling, in a stream, and of the last two only there; in
-    random order the exact gradient stands alone."""
-    method = config.chosen[0].method
+    """Updates are made at the cuts of what has a pace of its own (segments, artbp, rolling), in a stream, and of the
+    last two only there; in random order the exact gradient stands alone."""
+    method, est = config.chosen[0].method, config.estimator
     if config["updates"] == "at cuts":
-        return config["order"] == "sequential" and method in ("segment", "artbp", "rolling")
+        has_a_pace = est.updates_at_cuts or est.pace(10 * CHUNK).steps_an_update != 10 * CHUNK  # whatever is asked
+        return config["order"] == "sequential" and has_a_pace
     if config["order"] == "random":
         return method == "full"
     return method not in ("artbp", "rolling")

@@ -57,7 +57,10 @@ class Side:
         return [str(self.where), list(self.best), self.chosen_by, *later]
 
     def rows(self, table: pl.DataFrame, each: Sequence[str]) -> pl.DataFrame:
-        rows = needed(table.filter(self.where), self.name)
+        try:
+            rows = needed(table.filter(self.where), self.name)
+        except pl.exceptions.ColumnNotFoundError as lack:  # an axis that no cell of those that were chosen has
+            raise NotMeasured(f"the table has no column {str(lack).splitlines()[0]}") from lack
         if not self.best:
             return rows
         means = rows.group_by([*each, *self.best]).agg(pl.col(self.chosen_by).mean().alias("_mean"))
@@ -106,7 +109,8 @@ class Claim:
         return digest(canonical({"rule": [*how, *sides, *later]}))
 
     def verdict(self, table: pl.DataFrame) -> Verdict:
-        """What the table says; a claim about what was not measured is undecided."""
+        """What the table says. A claim about cells that were not measured is undecided; one about a column that the
+        table does not have is an error."""
         if table.is_empty():
             return Verdict("undecided", "nothing has been measured yet", -1)
         try:
@@ -114,7 +118,8 @@ class Claim:
         except NotMeasured as lack:
             return Verdict("undecided", f"not measured: {lack}", -1)
         except pl.exceptions.ColumnNotFoundError as lack:
-            return Verdict("undecided", f"not measured: the table has no column {str(lack).splitlines()[0]}", -1)
+            words = f"the table has no column {str(lack).splitlines()[0]}"
+            raise UserError(f"claim {self.sentence!r}: {words}: it is misspelt, or an older table lacks it") from lack
         return decided(self, found)
 
     def concerns(self, columns: Mapping[str, Any]) -> bool:

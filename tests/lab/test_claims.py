@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.lab.claims import Check, Claim, Side
 from tbptt_jax.lab.deciding import seconds_to_decide
 from tbptt_jax.lab.intervals import ERROR, Interval, half_width, median_between
@@ -241,8 +242,10 @@ def test_what_is_open_says_how_many_seeds_would_decide():
     assert BELOW.verdict(pl.DataFrame()).seeds == -1
     usual = replace(BELOW, average="median").verdict(table([-1.0, -1.1, -1.2, -0.9, 1e6], np.zeros(5)))
     assert usual.outcome == "undecided" and 7 < usual.seeds < 40 and usual.measured.startswith("-1 ")
-    older = BELOW.verdict(table([1.0], [2.0]).drop("loss"))
-    assert older.outcome == "undecided" and "no column" in older.measured and "loss" in older.measured
+    with pytest.raises(UserError, match=r"'Ours is smaller.': the table has no column .*loss.*: it is misspelt, or"):
+        BELOW.verdict(table([1.0], [2.0]).drop("loss"))
+    of_an_axis = replace(BELOW, of=Side("short", pl.col("tau") == 2)).verdict(table([1.0], [2.0]))
+    assert of_an_axis.outcome == "undecided" and "not measured: the table has no column" in of_an_axis.measured
     lacking = BELOW.verdict(table([1.0], [2.0]).filter(pl.col("method") == "ours"))
     assert lacking.measured == "not measured: theirs"
 
