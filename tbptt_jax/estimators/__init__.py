@@ -11,6 +11,7 @@ from tbptt_jax.estimators.buffered import Buffered as Buffered
 from tbptt_jax.estimators.by_age import ByAge as ByAge
 from tbptt_jax.estimators.by_name import all_estimators as all_estimators
 from tbptt_jax.estimators.by_name import make_estimator as make_estimator
+from tbptt_jax.estimators.dodge import Dodge as Dodge
 from tbptt_jax.estimators.es import ES as ES
 from tbptt_jax.estimators.es import TruncatedES as TruncatedES
 from tbptt_jax.estimators.forward_gradient import ForwardGradient as ForwardGradient

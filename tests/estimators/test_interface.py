@@ -64,6 +64,7 @@ EXAMPLES = [
     tb.GPES(reuse=2),
     tb.NRES(chunks=3, unlocked=True),
     tb.ForwardGradient(4),
+    tb.Dodge(4),
 ]
 
 
@@ -93,7 +94,7 @@ HELD = {
 
 LATER = (
     *(tb.Full, tb.Segment, tb.Scheduled, tb.ByAge, tb.AdaptiveRolling, tb.NRES, tb.PES, tb.GPES),
-    *(tb.OK, tb.RKFRTRL, tb.NoBackTrack, tb.ForwardGradient),
+    *(tb.OK, tb.RKFRTRL, tb.NoBackTrack, tb.ForwardGradient, tb.Dodge),
 )
 """These have exact tests of their own, or share a class with another that is held to the contract at once."""
 

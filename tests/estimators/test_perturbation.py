@@ -124,6 +124,30 @@ def test_forward_gradients_along_all_axes_are_the_gradient():
     assert float(ours.loss) == pytest.approx(float(tb.loss(model, params, batch)), abs=1e-12)
 
 
+def test_a_direction_that_is_kept_sees_the_whole_stream():
+    """As above, of the gradient by parameters that the chunks before have had too."""
+    model, params, batch = problem("lstm")
+    batch = batch._replace(weights=jnp.ones_like(batch.weights))
+    est, count, length = tb.Dodge(5), 3, len(batch.inputs) // 3
+
+    @jax.jit
+    def stream(params):
+        carry, parts = est.init(model, params, batch, None), []
+        for i in range(count):
+            chunk = jax.tree.map(lambda leaf, i=i: leaf[i * length : (i + 1) * length], batch)
+            estimate, carry = est(model, params, carry, chunk, jax.random.key(i))
+            parts.append(jax.tree.map(lambda leaf: leaf / count, estimate.grads))
+        return total(parts), carry.directions
+
+    found, directions = stream(params)
+    read = jax.tree.map(lambda leaf: leaf[: count * length], batch)
+    exact, restore = jax.flatten_util.ravel_pytree(jax.jit(lambda p: jax.grad(tb.loss, 1)(model, p, read))(params))
+    assert np.linalg.matrix_rank(directions) == 5  # those of the first key, kept
+    assert distance(found, restore((directions @ exact) @ directions / 5)) < 1e-12
+    alone = jax.random.normal(jax.random.key(0), directions.shape)
+    assert distance(directions, alone) == 0
+
+
 @pytest.mark.parametrize("reuse", [1, 2, 3])
 def test_gpes_has_the_mean_of_the_whole_stream(reuse):
     mean, exact = mean_over_noise(tb.GPES, 3, reuse=reuse)

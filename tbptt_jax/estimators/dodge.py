@@ -1,0 +1,68 @@
+"""Directional derivatives of a whole stream: a direction is kept, and how it has moved the state is carried along."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from tbptt_jax.estimators.base import Estimate, Estimator
+from tbptt_jax.leaves import floats, with_floats
+from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape
+
+
+class Directed(NamedTuple):
+    """The state, the directions (0 before the first chunk), and the derivatives of the state's floating leaves along
+    each, `[N, B, ...]`."""
+
+    state: PyTree
+    directions: Float[Array, "N P"]
+    moved: list
+
+
+@dataclass(frozen=True)
+class Dodge(Estimator):
+    """(dL/dv) v of random directions v ~ N(0, I), each drawn once for a stream: of a chunk's loss by all parameters
+    there have been, which its tangent carries from chunk to chunk. `forward_gradient` starts anew at every chunk."""
+
+    directions: int = field(default=1, metadata={"static": True})
+    name: ClassVar[str] = "dodge"
+    unbiased: ClassVar[str] = "stream"
+    reference: ClassVar[str] = "Silver et al. 2022, Learning by directional gradient descent"
+
+    def __post_init__(self):
+        self.require_whole("directions", 1)
+
+    def states_alive(self, length: int):
+        return 1  # it goes forward only
+
+    def init(self, model: Model, params: Params, batch: Batch, key: Array | None):
+        state, flat = model.initial_state(params, sequence_shape(batch)[1]), ravel_pytree(params)[0]
+        still = [jnp.zeros((self.directions, *leaf.shape), leaf.dtype) for leaf in floats(state)]
+        return Directed(state, jnp.zeros((self.directions, len(flat)), flat.dtype), still)
+
+    def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
+        state, kept, moved = carry
+        flat, restore = ravel_pytree(params)
+        begins = jnp.all(kept == 0)
+        drawn = jax.random.normal(self.require_key(key), kept.shape, kept.dtype)
+        directions = jnp.where(begins, drawn, kept)
+
+        def loss(flat, leaves):
+            value, after = chunk_loss(model, restore(flat), with_floats(state, leaves), batch)
+            return (value, floats(after)), after
+
+        def at_the_start(flat):
+            return floats(model.initial_state(restore(flat), sequence_shape(batch)[1]))
+
+        def along(direction, moved):
+            first = jax.jvp(at_the_start, (flat,), (direction,))[1]
+            moved = [jnp.where(begins, new, old) for new, old in zip(first, moved)]
+            at, tangents = (flat, floats(state)), (direction, moved)
+            (value, _), (slope, moved), after = jax.jvp(loss, at, tangents, has_aux=True)
+            return value, after, slope, moved
+
+        value, state, slopes, moved = jax.vmap(along, out_axes=(None, None, 0, 0))(directions, moved)
+        return Estimate(value, restore(slopes @ directions / self.directions)), Directed(state, directions, moved)
