@@ -14,7 +14,7 @@ from tbptt_jax.lab.experiment import Experiment
 
 SIGMA = "sigma=0.04"
 ESTIMATORS = [
-    *("full()", "segment(tau=100)", "uoro()", f"es({SIGMA}, particles=10)"),
+    *("full()", "segment(tau=100)", "uoro()", "dodge()", f"es({SIGMA}, particles=10)"),
     *(f"{name}({SIGMA}, particles=1)" for name in ("truncated_es", "pes", "nres")),
 ]
 AXES = {"estimator": ESTIMATORS, "steps": 2000, "unroll": 100, "seed": 0}

@@ -22,6 +22,7 @@ CLAIMS = tuple(
         "segment": "truncated backpropagation",
         "full": "full backpropagation",
         "uoro": "UORO",
+        "dodge": "directional derivatives",
         "es": "ES of whole simulations",
     }.items()
 )

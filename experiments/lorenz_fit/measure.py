@@ -35,6 +35,7 @@ PLANS = {
     "full": Plan(1000, 1e-8),
     "segment": Plan(10_000, 3e-4),
     "uoro": Plan(5000, 1e-13),
+    "dodge": Plan(5000, 1e-10),
     "es": Plan(2000, 3e-5),
     "truncated_es": Plan(5000, 3e-4),
     "pes": Plan(10_000, 1e-5, 0.1),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.files import write_atomically
@@ -26,23 +27,33 @@ STYLES = {
     "by_age": ("#009988", "H"),
     "geometric": ("#E69F00", "v"),
     "adaptive": ("#332288", "<"),
-    "adaptive_rolling": ("#332288", "<"),
+    "adaptive_rolling": ("#332288", ">"),
     "telescope": ("#882255", ">"),
     "optimal": ("#AA4499", "X"),
     "scheduled": ("#AA4499", "*"),
+    "bp_lambda": ("#E69F00", "^"),
+    "dni": ("#7F7F7F", "X"),
+    "output_only": ("#AAAAAA", "v"),
     "rtrl": ("#555555", "h"),
     "snap": ("#117733", "d"),
+    "sketched": ("#9467BD", "D"),
     "uoro": ("#DDCC77", "p"),
+    "nobacktrack": ("#DDCC77", "h"),
     "kf_rtrl": ("#999933", "8"),
+    "r_kf_rtrl": ("#999933", "s"),
+    "ok": ("#BCBD22", ">"),
     "rflo": ("#88CCEE", "1"),
+    "eprop": ("#3690C0", "1"),
+    "kernl": ("#17BECF", "<"),
     "es": ("#8C564B", "2"),
     "truncated_es": ("#C49C94", "3"),
     "pes": ("#CC6677", "4"),
     "nres": ("#661100", "x"),
+    "gpes": ("#CC6677", "x"),
     "forward_gradient": ("#44AA99", "+"),
     "dodge": ("#44AA99", "P"),
 }
-OTHERS = (("#7F7F7F", "X"), ("#8C564B", "h"), ("#17BECF", "<"), ("#BCBD22", ">"), ("#9467BD", "d"))
+OTHERS = (("#8C564B", "h"), ("#1B9E77", "<"), ("#A6761D", ">"), ("#E7298A", "d"), ("#6A3D9A", "P"))
 
 STRANGERS: dict[str, tuple[str, str]] = {}
 """The colours and marks that methods of users' own have got."""
@@ -62,10 +73,15 @@ RC: Any = {
 
 
 def style_of(series: str) -> dict[str, Any]:
-    """Colour and mark of a series, by its method; one that is not ours gets the next free ones, and keeps them."""
+    """Colour and mark of a series, by its method; one that is not ours gets those that its name tells, or the next that
+    are free, and keeps them."""
     name = series if ".py:" in series else series.partition("(")[0]
     method = name.partition("(")[0]
-    colour, mark = STYLES.get(method) or STRANGERS.setdefault(method, OTHERS[len(STRANGERS) % len(OTHERS)])
+    if method not in STYLES and method not in STRANGERS:
+        first = crc32(method.encode()) % len(OTHERS)
+        in_turn = OTHERS[first:] + OTHERS[:first]
+        STRANGERS[method] = next((look for look in in_turn if look not in STRANGERS.values()), in_turn[0])
+    colour, mark = STYLES.get(method) or STRANGERS[method]
     return {"color": colour, "marker": mark}
 
 
