@@ -55,6 +55,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_computed_twice(tmp_path, wh
     assert measured(log) == counts  # finished: nothing is computed again
 
 
+@pytest.mark.soak
 def test_the_supervisor_takes_its_processes_with_it(tmp_path):
     """Whatever way the supervisor ends, and whatever its process is at."""
     log = tmp_path / "log"
