@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.tiers import thorough
 
 pytestmark = thorough  # half a minute of optimized compilation

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.command import tbptt
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 RESULTS = Path(__file__).parent.parent / "results"
 
@@ -33,6 +33,7 @@ def test_a_file_to_start_from_passes_the_check(capfd, tmp_path, kind, name):
     assert "got '1st'" in tbptt(capfd, "new", kind, "1st", "--folder", tmp_path)[1]
 
 
+@thorough
 def test_an_experiment_to_start_from_runs(capfd, tmp_path):
     tbptt(capfd, "new", "experiment", "mine", "--folder", tmp_path)
     code, said = tbptt(capfd, "run", tmp_path / "mine.py", "--scale", "smoke", "--debug", results=tmp_path)

@@ -36,7 +36,7 @@ def test_weights_states_and_gradients_are_of_the_type_and_losses_of_32_bits(cell
 
 @pytest.mark.parametrize(
     "est",
-    cases(ESTIMATORS, lambda est: est.name in ("window", "uoro")),
+    cases(ESTIMATORS, lambda est: est.name == "uoro"),
     ids=lambda est: est.name,
 )
 def test_every_family_takes_it(est):

@@ -173,6 +173,7 @@ def test_an_nnx_cell_with_dropout_draws_in_training_and_not_in_evaluation():
     assert stacked.draws and distance(*pair) < 1e-6
 
 
+@thorough
 def test_an_nnx_cell_with_an_embedding_reads_symbols():
     symbols = jax.random.randint(KEY, (T, B), 0, 5)
     model = tb.rnn(Reader, inputs=5, hidden=H, outputs=2, loss="squared")

@@ -51,7 +51,7 @@ def test_the_loss_and_the_gradient_are_those_of_separate_sequences(name):
 
 
 @pytest.mark.parametrize(
-    "est", cases([tb.Window(2), tb.Window(4), tb.Window(2, states=3), *FORWARD], [tb.Window(2), tb.RTRL()]), ids=str
+    "est", cases([tb.Window(2), tb.Window(4), tb.Window(2, states=3), *FORWARD], [tb.RTRL()]), ids=str
 )
 def test_a_truncation_is_that_of_separate_sequences(est):
     model, params, batch = with_resets("tanh")

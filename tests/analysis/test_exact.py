@@ -142,7 +142,7 @@ def truncations(scheme, value):
     "scheme, values",
     cases(
         [("window", [1, 2, 5, 6, 9]), ("segment", [1, 2, 5, 6, 9]), ("geometric", [0.0, 0.3, 0.9, 1.0])],
-        lambda case: case[0] != "segment",
+        lambda case: case[0] == "window",
     ),
 )
 def test_bias_curves_are_the_biases_of_the_estimators(scheme, values):

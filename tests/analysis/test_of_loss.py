@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 import tbptt_jax as tb
 from tbptt_jax.analysis.of_loss import fitted
 from tests.problems import LENGTH, distance, estimates, full_gradient, problem
+from tests.tiers import thorough
 
 MODEL, PARAMS, BATCH_DATA = problem("gru")
 
@@ -37,6 +38,7 @@ def test_the_bias_of_all_lengths_is_that_of_the_estimators():
     assert distance(some["segment"].cosine, of_loss["segment"].cosine[jnp.asarray([1, 4])]) < 1e-12
 
 
+@thorough
 def test_sampling_and_cost_accept_a_loss():
     key = jax.random.key(0)
     biased = tb.measure(tb.Segment(2), own_loss, PARAMS, BATCH_DATA, key, samples=64)
@@ -77,6 +79,7 @@ def test_mistakes_are_named(ask, words):
         ask()
 
 
+@thorough
 def test_a_model_of_five_functions():
     """The way back: estimators that go forward in time need a step."""
     made = tb.model(MODEL.init, MODEL.initial_state, MODEL.step, MODEL.readout, MODEL.losses)

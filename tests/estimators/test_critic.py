@@ -232,7 +232,7 @@ def test_least_squares():
     draw = np.random.default_rng(1)
     states, credits = draw.normal(size=(50, 4)), draw.normal(size=(50, 4))
     critic = Linear(memory=0.5, ridge=1e-6)
-    learned: Any = critic.init(4, jnp.float64)
+    learned = critic.init(4, jnp.float64)
     assert not critic.predict(learned, jnp.asarray(states)).any()
     for part in (slice(0, 20), slice(20, 50)):
         learned = critic.fit(learned, *(jnp.asarray(part_of[part]) for part_of in (states, credits)))

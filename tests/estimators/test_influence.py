@@ -184,6 +184,7 @@ def test_sparse_influence_costs_as_much_as_the_parameters(cell, width):
     assert operations(tb.RTRL(), 12) / operations(tb.RTRL(), 6) > 8
 
 
+@thorough
 def test_what_a_step_connects_is_looked_at_once_for_a_model_and_its_shapes():
     def patterns(name):
         model, params, batch = problem(name)

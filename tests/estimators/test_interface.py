@@ -94,7 +94,7 @@ HELD = {
 
 LATER = (
     *(tb.Full, tb.Segment, tb.Scheduled, tb.ByAge, tb.AdaptiveRolling, tb.NRES, tb.PES, tb.GPES),
-    *(tb.OK, tb.RKFRTRL, tb.NoBackTrack, tb.ForwardGradient, tb.Dodge),
+    *(tb.OK, tb.KFRTRL, tb.RKFRTRL, tb.NoBackTrack, tb.ES, tb.ForwardGradient, tb.Dodge, tb.Optimal),
 )
 """These have exact tests of their own, or share a class with another that is held to the contract at once."""
 
@@ -208,6 +208,7 @@ def test_a_small_keep_is_no_false_alarm(keep):
     assert all(finding.held is not False for finding in check(tb.Randomized(keep)))
 
 
+@thorough
 def test_a_stacked_estimator_is_a_sweep():
     model, params, batch = problem("tanh")
     for kind, values in (

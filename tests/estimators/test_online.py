@@ -91,6 +91,7 @@ def test_kernl_that_does_not_learn_is_rflo(name):
     assert distance(ours, tb.gradient(tb.RFLO(0.7), model, params, batch)) < 1e-12
 
 
+@thorough
 def test_kernl_learns_how_perturbations_spread():
     """In a linear network with one unit that leaks into another, the spread has the sign of the weight between."""
     task = tb.Copy(length=50, batch_size=1, longest=2)

@@ -9,7 +9,7 @@ import pytest
 
 import tbptt_jax as tb
 from tests.problems import distance, problem, total
-from tests.tiers import cases
+from tests.tiers import thorough
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(3)  # exact for polynomials of degree 5 in ε
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -63,7 +63,8 @@ def test_truncated_es_misses_what_came_before_the_chunk():
     assert mean == pytest.approx(truncated([4, 4, 4]), abs=1e-12)  # truncated backpropagation, on average
 
 
-@pytest.mark.parametrize("kind", cases([tb.PES, tb.NRES], [tb.NRES]))
+@thorough
+@pytest.mark.parametrize("kind", [tb.PES, tb.NRES])
 def test_particles_that_start_anew_miss_what_came_before(kind):
     """Anew after every two chunks of four steps: as if truncated to segments of eight, on average."""
     mean, exact = mean_over_noise(kind, 4, chunks=2)
@@ -154,7 +155,8 @@ def test_gpes_has_the_mean_of_the_whole_stream(reuse):
     assert mean == pytest.approx(exact, abs=1e-12)
 
 
-@pytest.mark.parametrize(("reuse", "other"), cases([(1, tb.PES), (10**6, tb.NRES)], [(1, tb.PES)]))
+@thorough
+@pytest.mark.parametrize(("reuse", "other"), [(1, tb.PES), (10**6, tb.NRES)])
 def test_the_ends_of_gpes_are_pes_and_nres(reuse, other):
     model, params, batch = problem("tanh")
 

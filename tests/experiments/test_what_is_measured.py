@@ -42,6 +42,7 @@ def test_the_radius_of_break_even_is_that_of_the_drawn_network():
     assert np.abs(np.linalg.eigvals(weights)).max() == pytest.approx(0.6)
 
 
+@thorough
 def test_of_break_even_all_keep_as_many_states():
     def held(est):
         return at_memory(est, 8, 24, lambda: tb.Scheduled(jnp.full(24, 0.5)))

@@ -84,7 +84,7 @@ def test_it_is_the_loop_with_the_same_gates(kind, name):
     "truncation",
     cases(
         [tb.Segment(4), tb.Segment(4, offset="random"), tb.Randomized(0.8), tb.ARTBP(4), tb.Full()],
-        lambda est: est.name == "artbp" or est == tb.Segment(4, offset="random"),
+        lambda est: est.name == "artbp",
     ),
     ids=str,
 )
@@ -153,7 +153,7 @@ def network(cell):
     return model, model.init(keys[0]), batch, keys[3]
 
 
-@pytest.mark.parametrize("cell", cases(["lru", "mingru", "mingru + lru", Leaky], ("mingru + lru", Leaky)))
+@pytest.mark.parametrize("cell", cases(["lru", "mingru", "mingru + lru", Leaky], ["mingru + lru"]))
 @pytest.mark.parametrize("resets", cases([False, True], [True]))
 @pytest.mark.parametrize(
     "est",

@@ -14,7 +14,7 @@ from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates, Lags
 from tbptt_jax.gradients.cuts.schedule import advances, schedule, split
 from tests.problems import EVERY_MODEL, distance, problem
-from tests.tiers import cases, thorough
+from tests.tiers import thorough
 
 T, B, H = 11, 2, 3
 KEYS = jax.random.split(jax.random.key(0), 5)
@@ -95,7 +95,8 @@ def program(cut):
     return value
 
 
-@pytest.mark.parametrize("name", cases(CUTS, ["overlapping blocks from an offset"]))
+@thorough
+@pytest.mark.parametrize("name", CUTS)
 def test_derivatives_are_those_with_all_states(name):
     cut = CUTS[name]
     moving = (0.3 * W, 0.2 * H0, 0.1 * XS)

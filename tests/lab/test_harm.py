@@ -54,6 +54,7 @@ def test_limits_end_a_cell_and_all_that_it_started(tmp_path, capfd, monkeypatch)
     assert any("a last word" in text for text in said)
 
 
+@thorough
 def test_fail_fast_stops_at_the_first_and_debug_lets_it_through(tmp_path, capfd):
     code, output = tbptt(
         capfd, "run", TOY, "--scale", "smoke", "--set", "kind=raises", "--fail-fast", results=tmp_path / "fast"

@@ -54,7 +54,8 @@ def test_one_worker_is_truncated_backpropagation_with_the_state_carried():
     for run, key in enumerate(KEYS):
         params = MODEL.init(jax.random.split(key)[0])
         for number in range(8):
-            state = MODEL.initial_state(params, 1) if number % CHUNKS == 0 else state
+            if number % CHUNKS == 0:
+                state = MODEL.initial_state(params, 1)
             grads, state = truncated(params, state, chunk(number))
             params = jax.tree.map(lambda leaf, grad: leaf - 0.1 * grad, params, grads)
         last = jax.tree.map(lambda leaf, run=run: leaf[run, -1], learned.params)

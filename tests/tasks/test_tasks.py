@@ -17,7 +17,7 @@ from tbptt_jax.models import Batch
 from tbptt_jax.tasks.contract import check
 from tbptt_jax.tasks.influence_balancing import Balance
 from tests.problems import announce, distance
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 FALSE_ALARM = 1e-6
 TEXT = "It was the Time Traveller, 1898! " * 60
@@ -256,6 +256,7 @@ def test_delayed_sum_labels_hang_on_two_tosses_alone():
         tb.DelayedSum(near=3, far=3)
 
 
+@thorough
 def test_mimic_is_what_its_teacher_says():
     """In chunks that are read in parts, as in one run of the teacher over all of the stream."""
     task = tb.Mimic(units=6, length=5, batch_size=3)

@@ -88,6 +88,7 @@ def test_held_out_loss_and_training_loss_are_what_they_say():
     assert distance(shorter.params, history.params) < 1e-12
 
 
+@thorough
 def test_schedules_and_chains_of_optax_are_taken():
     schedule = optax.warmup_cosine_decay_schedule(0.0, 0.1, 2, 6)
     history = train(optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule)))
@@ -244,6 +245,7 @@ def test_what_an_estimator_learned_of_the_model_outlives_the_episodes(est):
         assert 0 < away[0] < away[1] < away[2]
 
 
+@thorough
 def test_an_estimator_with_probabilities_of_its_own_trains():
     keeps = jnp.linspace(0.5, 1.0, 6)
     history = train(est=tb.Scheduled(keeps), steps=2, evaluations=1)
