@@ -14,6 +14,8 @@ from tbptt_jax.errors import UserError, choose
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Model, Params, Solve, State
 
+KNOWN_CELLS: dict[str, type[Cell]] = CELLS | DIAGONAL_CELLS
+
 
 @dataclass(frozen=True)
 class RNN(Model):
@@ -121,7 +123,7 @@ def as_floats(dtype: Any) -> Any:
 
 def make_cell(cell: Any, inputs: int, hidden: int, layers: int, radius: float | None, orthogonal: bool) -> Cell:
     """A cell by name or class, a cell that is there, or one around a flax cell; more than one layer makes a stack."""
-    kind: Any = choose("cell", cell, CELLS | DIAGONAL_CELLS) if isinstance(cell, str) else cell
+    kind: Any = choose("cell", cell, KNOWN_CELLS) if isinstance(cell, str) else cell
     draws_its_own = not (isinstance(kind, type) and issubclass(kind, Layer))
     if draws_its_own and (radius is not None or orthogonal):
         raise UserError(f"radius, orthogonal: {cell!r} draws its own weights; give it an initializer instead")

@@ -12,9 +12,11 @@ import jaxtyping
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax import experiments
+from tbptt_jax import cells, diagonal_cells, experiments
 from tbptt_jax.analysis.lengths import Contributions
+from tbptt_jax.cells import Cell
 from tbptt_jax.estimators.scheduled import drawn
+from tbptt_jax.networks import KNOWN_CELLS
 
 PACKAGE = Path(sys.modules["tbptt_jax"].__file__).parent
 EXPERIMENTS = Path(experiments.__file__).parent
@@ -111,6 +113,15 @@ def test_every_public_name_can_be_had_and_no_other():
         assert getattr(tb, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'segmnt'"):
         _ = tb.segmnt
+
+
+def test_every_cell_that_has_a_name_is_known_by_it():
+    written = {}
+    for module in (cells, diagonal_cells):
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Cell) and value.__module__ == module.__name__:
+                written |= {value.name: value} if value.__dict__.get("name") else {}
+    assert written == KNOWN_CELLS
 
 
 @pytest.mark.parametrize("room, base", [("estimators", "Estimator"), ("tasks", "Task")])

@@ -8,17 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tbptt_jax.cells import CELLS
-from tbptt_jax.diagonal_cells import DIAGONAL_CELLS
 from tbptt_jax.errors import choose as choose_known
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.by_name import all_estimators
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.named import made, read_call
+from tbptt_jax.networks import KNOWN_CELLS
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.tasks.by_name import all_tasks
-
-KNOWN_CELLS = CELLS | DIAGONAL_CELLS
 
 
 @dataclass(frozen=True)
