@@ -58,3 +58,15 @@ def test_the_committed_figures_follow_from_the_committed_table(name):
         plt.close(drawn)
     sizes = {path: path.stat().st_size for path in RESULTS.joinpath(name).iterdir() if path.is_file()}
     assert all(size <= (5_000_000 if path.suffix == ".parquet" else 300_000) for path, size in sizes.items())
+
+
+def test_published_values_stand_beside_the_methods_that_they_are_of():
+    def published(table):
+        figure = experiments.load("copy").plot(table)["perplexity"]()
+        lines = [line for axes in figure.axes for line in axes.lines if line.get_linewidth() == 1.6]
+        plt.close(figure)
+        return len(lines)
+
+    table = committed("copy")
+    assert published(table) == 16
+    assert published(table.with_columns(series=pl.col("series").str.replace("^rolling$", "my.py:Mine"))) == 6
