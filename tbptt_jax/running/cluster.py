@@ -130,7 +130,8 @@ def client_of(scheduler: str | None, slurm: str | None, jobs: int) -> Iterator[A
         from distributed import Client
     except ImportError as error:
         raise UserError("--scheduler, --slurm: they need Dask; pip install 'tbptt_jax[cluster]'") from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it is said in our own words
+    for name in ("distributed", "distributed.client"):  # the second has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is said in our own words
     if slurm is not None:
         with slurm_cluster(slurm, jobs) as cluster, Client(cluster) as client:
             first_worker(client)
