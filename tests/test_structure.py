@@ -124,6 +124,15 @@ def test_every_cell_that_has_a_name_is_known_by_it():
     assert written == KNOWN_CELLS
 
 
+def test_what_goes_wrong_in_the_index_is_told_as_it_is(monkeypatch):
+    def broken(name):
+        raise AttributeError("a library has changed")
+
+    monkeypatch.setattr(tb, "import_module", broken)
+    with pytest.raises(AttributeError, match="a library has changed"):
+        _ = tb.no_name_of_ours
+
+
 @pytest.mark.parametrize("room, base", [("estimators", "Estimator"), ("tasks", "Task")])
 def test_the_index_of_a_room_knows_every_class_in_its_folder(room, base):
     """A class that is written and not indexed, or indexed and not written there, is named."""

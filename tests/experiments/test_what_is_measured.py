@@ -116,6 +116,17 @@ def test_a_descent_in_numpy():
     assert found == pytest.approx(np.mean(heights), rel=1e-6)
 
 
+def test_whatever_has_a_pace_of_its_own_is_trained_with_updates_at_its_cuts():
+    def asked(estimator, updates):
+        words = [f"updates={updates}", "order=sequential", "tau=4"]
+        return len(cells(load("time_machine"), Choices("smoke", words, [estimator])))
+
+    for estimator in ("segment", "artbp", "rolling", "by_age(cuts=(0.0,0.5))", "adaptive_rolling(delta=0.5,longest=8)"):
+        assert asked(estimator, "at cuts") == 1, estimator
+    assert asked("segment", "every chunk") == asked("randomized", "every chunk") == 1
+    assert asked("full()", "at cuts") == asked("randomized", "at cuts") == 0
+
+
 def test_n_grams_are_counted_and_chosen_on_the_sets_of_the_networks(tmp_path):
     line = "the quick brown fox jumps over the lazy dog and runs away from it "
     noise = "".join(np.random.default_rng(0).choice(list(line), 6 * len(line)))  # another order is best there
