@@ -17,7 +17,7 @@ GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    best = at_best_rate(table, GROUP, by="selection")
+    best = at_best_rate(table, GROUP, by="selection").with_columns(pl.col("report").exp().alias("perplexity"))
     figures = {"by_length": partial(by_length, best)}
     for (cell,), part in best.group_by("cell", maintain_order=True):
         figures[f"learning_{cell}"] = partial(learning, part)
@@ -34,7 +34,6 @@ def measured_kinds(best: pl.DataFrame) -> dict[tuple[str, str], str]:
 
 
 def by_length(best: pl.DataFrame):
-    best = best.with_columns(pl.col("report").exp().alias("perplexity"))
     cells = best["cell"].unique(maintain_order=True).to_list()
     kinds = measured_kinds(best)
     figure, grid = panels(len(cells), len(kinds), width=3.6, height=2.8, sharex=True, sharey=True)
@@ -106,4 +105,5 @@ def learning(best: pl.DataFrame):
             axes.minorticks_off()
         axes_row[0].set(ylabel="perplexity", title=words)
         axes_row[-1].legend(fontsize=5.5, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.suptitle(message(best), fontsize=9.5, x=0.02, ha="left")
     return figure
