@@ -119,6 +119,8 @@ class SummedLayer(Layer):
     """
 
     summed: ClassVar[bool] = True
+    linear: ClassVar[bool] = False
+    """Whether the new state is a_t itself."""
 
     @abstractmethod
     def activate(self, state: Any, summed: Array) -> Any:
@@ -135,6 +137,7 @@ class Linear(SummedLayer):
 
     name: ClassVar[str] = "linear"
     bias: ClassVar[Any] = False
+    linear: ClassVar[bool] = True
 
     def activate(self, state: PyTree, summed: Array):
         return summed

@@ -1,5 +1,6 @@
-"""The floating-point leaves of a pytree: the only ones that credit flows through."""
+"""The leaves of states: the floating-point ones, which alone credit flows through, and all of them a step earlier."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,12 @@ def floats(tree: PyTree) -> list:
     return [leaf for leaf in jax.tree.leaves(tree) if is_float(leaf)]
 
 
-def with_floats(tree: PyTree, values: Any, others=lambda leaf: leaf):
+def with_floats(tree: PyTree, values: Any, others: Callable[[Any], Any] = lambda leaf: leaf):
     """The tree with its floating-point leaves replaced by values, in order, and `others` applied to the rest."""
     values = iter(values)
     return jax.tree.map(lambda leaf: next(values) if is_float(leaf) else others(leaf), tree)
+
+
+def before_each(start: PyTree, after: PyTree) -> PyTree:
+    """The states that the steps start from, leaves `[T, ...]`: the first, and those after all steps but the last."""
+    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), start, after)

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.leaves import floats, with_floats
+from tbptt_jax.leaves import before_each, floats, with_floats
 
 Params: TypeAlias = Any  # a pytree of arrays
 State: TypeAlias = Any  # a pytree of arrays
@@ -282,6 +282,11 @@ def unroll(
         return state, state
 
     return scan(step, start, inputs)
+
+
+def states_before(model: Model, params: Params, start: State, inputs: PyTree) -> State:
+    """The states that the steps of a chunk start from, leaves `[T, B, ...]`."""
+    return before_each(start, unroll(model, params, start, inputs)[1])
 
 
 def loss_of_states(model: Model, params: Params, states: State, batch: Batch) -> Array:

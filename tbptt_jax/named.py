@@ -120,6 +120,11 @@ class Call(NamedTuple):
         return f"{self.prefix}{value}" if not self.file else f"{self.prefix}{self.kind.__name__}({arguments(value)})"
 
 
+def name_in(text: str) -> str:
+    """The name of the value that a text describes: `copy` of "copy(length=10)"."""
+    return text.partition("(")[0]
+
+
 def read_call(option: str, text: str, classes: Mapping[str, Any], base: Any) -> Call:
     """What a text such as "segment(tau=8)", "segment" or "my_file.py:Mine" says; nothing is evaluated."""
     path, colon, call = text.strip().rpartition(".py:")

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -165,3 +166,11 @@ def test_the_shapes_of_annotated_arrays_are_checked_while_tests_run():
         drawn(jax.random.key(0), keeps, 2)
     with pytest.raises(jaxtyping.TypeCheckError):
         Contributions(jnp.ones((2, 2, 1)), jnp.zeros(())).variance(keeps)
+
+
+def test_no_figure_takes_a_text_apart():
+    """What stands before the arguments of a task or an estimator is read in one place, `name_in`."""
+    rooms = PACKAGE / "plots", EXPERIMENTS
+    apart = re.compile(r"""(partition|split)\(["']\(["']\)""")
+    found = [path.name for room in rooms for path in room.rglob("*.py") if apart.search(path.read_text())]
+    assert not found

@@ -6,12 +6,11 @@ are taken, with the exact one and of every pair, as in the unified framework of 
 left out: it is exact in all estimators but those that perturb or take random directions.
 """
 
-from tbptt_jax.experiments.alignment.claims import CHECKS, CLAIMS, MARSCHALL
+from tbptt_jax.experiments.alignment.claims import CHECKS, CLAIMS, CRITIC, MARSCHALL
 from tbptt_jax.experiments.alignment.figures import draw
 from tbptt_jax.experiments.alignment.measure import measure
 from tbptt_jax.lab.experiment import Experiment
 
-CRITIC = "critic=features(count=64)"
 BIASED = [
     *("segment(tau=4)", "window(tau=4)", "adaptive(delta=0.5, longest=16)", f"segment(tau=4, {CRITIC})"),
     *("snap()", "sketched(rank=4)", "rflo()", "eprop()", "kernl()"),

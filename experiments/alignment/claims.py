@@ -15,14 +15,15 @@ IS_BIASED, IS_EXACT = pl.col("unbiased") == "never", pl.col("method").is_in(["fu
 BIASED = Side("biased estimators", IS_BIASED, pooled=True)
 NOISY = Side("noisy unbiased estimators", ~IS_BIASED & ~IS_EXACT, pooled=True)
 SNAP, RFLO = (Side(name, pl.col("method") == name) for name in ("snap", "rflo"))
+CRITIC = "critic=features(count=64)"
 MARGIN = 0.05
 """Of what a critic adds to a cosine, the least that matters."""
 ORDER = (  # which of two is nearer the gradient, who says so, and by how much at least
     ("ok()", "kf_rtrl()", "Benzing et al. 2019, Optimal Kronecker-sum approximation of RTRL", 0.0),
     ("kf_rtrl()", "uoro()", "Mujika, Meier & Steger 2018, Approximating RTRL with random Kronecker factors", 0.0),
     ("sketched()", "snap()", "a low-rank sketch of the rest, 2026", 0.0),
-    ("randomized(keep=0.75, critic=features(count=64))", "randomized(keep=0.75)", "this package", MARGIN),
-    ("segment(tau=4, critic=features(count=64))", "segment(tau=4)", "Jaderberg et al. 2017", MARGIN),
+    (f"randomized(keep=0.75, {CRITIC})", "randomized(keep=0.75)", "this package", MARGIN),
+    (f"segment(tau=4, {CRITIC})", "segment(tau=4)", "Jaderberg et al. 2017", MARGIN),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tbptt_jax.experiments.alignment.claims import CRITIC
 from tbptt_jax.plots.style import panels
 
 COLOURS = {"never": "#D55E00", "chunk": "#0072B2", "stream": "#009E73"}
@@ -33,7 +34,7 @@ def ranking(table: pl.DataFrame):
             axes.plot(ones, [place] * len(ones), "|", color=COLOURS[promise], markersize=4, alpha=0.5)
             axes.plot(mean, place, "o", color=COLOURS[promise], markersize=4, label=WORDS[promise])
         axes.axvline(0, color="0.6", linewidth=0.7)
-        axes.set_yticks(range(across.height), labels=[named(name) for name in across["series"]], fontsize=6.5)
+        axes.set_yticks(range(across.height), labels=[short(name) for name in across["series"]], fontsize=6.5)
         axes.set(xlabel="mean cosine with the gradient", xlim=(-0.1, 1.03))
         axes.set_title(cell)
     handles, labels = row[0].get_legend_handles_labels()
@@ -49,7 +50,7 @@ def pairs(table: pl.DataFrame):
         rows = table.filter(
             (pl.col("cell") == cell) & (pl.col("replica") == 0) & (pl.col("seed") == pl.col("seed").min())
         )
-        names = [named(series) for series in rows["series"]]
+        names = [short(series) for series in rows["series"]]
         matrix = np.array(rows["pairs"].to_list())
         image = axes.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")
         for i, row in enumerate(matrix if len(names) <= READABLE else []):
@@ -66,9 +67,9 @@ def pairs(table: pl.DataFrame):
     return figure
 
 
-def named(series: str) -> str:
+def short(series: str) -> str:
     """Short enough for a tick."""
-    return f"{series.partition(', critic=')[0]}) + critic" if ", critic=" in series else series
+    return series.replace(f", {CRITIC}", "") + " + critic" if CRITIC in series else series
 
 
 def ink(value: Any):

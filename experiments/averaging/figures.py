@@ -7,6 +7,7 @@ import polars as pl
 
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.lab.intervals import ERROR, half_width
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.style import panels, style_of
 
 
@@ -20,7 +21,7 @@ def losses(table: pl.DataFrame) -> Any:
     figure, (row,) = panels(1, len(tasks), width=2.9, height=2.6)
     for axes, task in zip(row, tasks):
         one_task(axes, table.filter(pl.col("task") == task))
-        axes.set_title(task.partition("(")[0], fontsize=9)
+        axes.set_title(name_in(task), fontsize=9)
         axes.set_xlabel("sequences an update")
     row[0].set_ylabel("loss on the report set (nats a step)")
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
@@ -66,5 +67,5 @@ def message(table: pl.DataFrame) -> str:
             if not rows.is_empty():
                 means[series] = at_best_rate(rows).filter(pl.col("batch") == largest)["report"].mean()
         if len(means) == 2:
-            words.append(f"{task.partition('(')[0]} {means['segment']:.3g} → {means['randomized']:.3g}")
+            words.append(f"{name_in(task)} {means['segment']:.3g} → {means['randomized']:.3g}")
     return f"Loss in batches of {largest}, from segments to unbiased gates of their mean length:\n" + ", ".join(words)

@@ -4,6 +4,7 @@ import polars as pl
 
 from tbptt_jax.experiments.best_lengths.measure import BEST
 from tbptt_jax.lab.claims import Claim, Side
+from tbptt_jax.lab.table import named
 
 OURS = "this package"
 TENTH = 0.1
@@ -11,8 +12,7 @@ TASKS = ("copy", "recall", "time_machine")
 
 
 def on(task: str, series: str) -> Side:
-    on_it = pl.col("task").str.split("(").list.first() == task
-    return Side(f"{series} on {task}", on_it & (pl.col("series") == series))
+    return Side(f"{series} on {task}", (named("task") == task) & (pl.col("series") == series))
 
 
 def less(sentence: str, task: str, series: str, than: str) -> Claim:

@@ -8,6 +8,7 @@ import polars as pl
 from tbptt_jax.experiments.best_lengths.measure import BEST
 from tbptt_jax.experiments.break_even.figures import over_networks
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.along_tau import mark_taus, taus_of
 from tbptt_jax.plots.style import panels, style_of
 
@@ -76,7 +77,7 @@ def ended(table: pl.DataFrame) -> str:
     for (task,), rows in medians.group_by("task", maintain_order=True):
         of = dict(rows.select("series", "early").rows())
         if BEST in of and "artbp" in of:
-            words.append(f"{of[BEST]:.0f} % on {str(task).partition('(')[0]} (artbp {of['artbp']:.0f} %)")
+            words.append(f"{of[BEST]:.0f} % on {name_in(str(task))} (artbp {of['artbp']:.0f} %)")
     said = f"Of segments, the best law of lengths ends within {FIRST} steps:\n"
     return said + ", ".join(words) if words else "When a segment is cut, by how long it has lasted"
 
@@ -90,7 +91,7 @@ def panel_for_each(table: pl.DataFrame, one: Callable[[Any, pl.DataFrame], None]
             one(axes, table.filter((pl.col("task") == task) & (pl.col("memory") == memory)))
         line[0].set_ylabel(f"{label}\n(equal {WORDS[memory]})", fontsize=8)
     for axes, task in zip(grid[0], tasks):
-        axes.set_title(task.partition("(")[0], fontsize=9)
+        axes.set_title(name_in(task), fontsize=9)
     return figure, grid
 
 
@@ -117,5 +118,5 @@ def message(table: pl.DataFrame) -> str:
     )
     rows = best.join(equal, on=at).with_columns((100 * pl.col(BEST) / pl.col("randomized")).alias("left"))
     medians = rows.group_by("task", maintain_order=True).agg(pl.col("left").median()).rows()
-    said = ", ".join(f"{left:.2g} % on {task.partition('(')[0]}" for task, left in medians)
+    said = ", ".join(f"{left:.2g} % on {name_in(task)}" for task, left in medians)
     return f"At equal memory the best lengths leave, of the variance of equal gates:\n{said}"

@@ -13,7 +13,6 @@ from tbptt_jax.analysis.lengths import LEFT_OUT, Contributions, contributions, l
 from tbptt_jax.analysis.stretch import cut_by_step_and_age
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.estimators.laws import Independent, Renewal
 from tbptt_jax.experiments.break_even.measure import trained
 from tbptt_jax.experiments.break_even_memory.measure import at_memory, best_gates, first_steps
 from tbptt_jax.lab.config import Config
@@ -37,7 +36,7 @@ def measure(config: Config, key: Array):
     batch = first_steps(task, config["sequences"], keys[2])
     sides = []
     for one in config.chosen:
-        if not one.by_length or not (isinstance(one.estimator, tb.Optimal) or one.estimator.unbiased == "chunk"):
+        if not one.by_length or one.estimator.unbiased != "chunk":
             raise UserError(f"estimator: an unbiased one without arguments is needed, got {one.given}")
         (est,) = at_memory(one.estimator, states, task.length, gates, STRETCHES[memory]).values()
         sides.append(({"estimator": one.text, "series": one.series, "method": one.method}, est))
@@ -69,8 +68,8 @@ def relative_variance(est: Estimator, model: Model, params: Params, batch: Batch
 
 def cuts_by_age(est: Estimator, length: int) -> list[float] | None:
     """The chances of a cut after 1, 2, … steps of a segment, where they do not depend on the step."""
-    law = est.law(length)
-    if not isinstance(law, Renewal | Independent):
+    chances = cut_by_step_and_age(est.law(length), length)
+    if chances is None:
         return None
-    chances = cut_by_step_and_age(law, length)[1:]
+    chances = chances[1:]
     return chances[0, : length - 1].tolist() if np.allclose(chances, chances[0]) else None

@@ -3,6 +3,7 @@
 import polars as pl
 
 from tbptt_jax.lab.claims import Claim, Side
+from tbptt_jax.lab.table import named
 
 BATCH = 32.0  # sequences
 LECTURE = 'the lecture: "it doesn\'t actually work any better in practice"'
@@ -13,8 +14,12 @@ WORDS = {"by_error": "squared error", "by_efficiency": "efficiency"}
 def claim(method: str, task: str, against: str, by: str, direction: str) -> Claim:
     """That n*, its geometric mean over the lengths, is below a batch, or above it, for most networks: for some it is
     millions of times as large as for others, so that the median decides."""
-    name = pl.col("task").str.split("(").list.first()
-    where = (name == task) & (pl.col("against") == against) & (pl.col("method") == method) & (pl.col("training") > 0)
+    where = (
+        (named("task") == task)
+        & (pl.col("against") == against)
+        & (pl.col("method") == method)
+        & (pl.col("training") > 0)
+    )
     words = f"{method} against {against}s on {task}, after training"
     sentence = f"On {task}, {method} overtakes {against}s {direction} {BATCH:g} sequences an update, by {WORDS[by]}."
     return Claim(

@@ -8,6 +8,7 @@ import polars as pl
 from tbptt_jax.experiments.break_even.measure import LEAST, MOST
 from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.along_tau import mark_taus, taus_of
 from tbptt_jax.plots.style import panels, style_of
 
@@ -38,7 +39,7 @@ def sequences(table: pl.DataFrame) -> Any:
             one_panel(axes, table.filter(pl.col("task") == task), column, name_batches=axes is axes_row[-1])
         axes_row[0].set_ylabel(words)
     for axes, task in zip(grid[0], tasks):
-        axes.set_title(task.partition("(")[0], fontsize=9)
+        axes.set_title(name_in(task), fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("length of the truncation: τ")
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
@@ -92,6 +93,6 @@ def message(table: pl.DataFrame) -> str:
     for task in table["task"].unique(maintain_order=True):
         n: Any = rows.filter(pl.col("task") == task)["by_error"].median()
         if n is not None:
-            words.append(f"{f'{n:,.0f}' if n < NO_BATCH else 'none'} on {task.partition('(')[0]}")
+            words.append(f"{f'{n:,.0f}' if n < NO_BATCH else 'none'} on {name_in(task)}")
     found = ", ".join(words)
     return f"Unbiased truncation beats segments from so many sequences an update on:\n{found} (medians)"

@@ -11,7 +11,7 @@ import tbptt_jax as tb
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Chosen, Config
-from tbptt_jax.lab.protocol import clipped_adam, laid_at_random
+from tbptt_jax.lab.protocol import clipped_adam
 from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task
 
@@ -51,7 +51,7 @@ def measure(config: Config, key: Array):
     batch = jax.tree.map(lambda leaf: leaf[:length], population)
     moments, sides = {}, []
     for one in config.chosen:
-        est = laid_at_random(one.estimator)
+        est = one.estimator.laid_at_random()
         if est.law(length) is None:
             raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
         moments[one.series] = jax.device_get(moments_of(est, model, params, batch))

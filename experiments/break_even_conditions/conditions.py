@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from tbptt_jax.lab.config import Config
+from tbptt_jax.lab.table import named
+from tbptt_jax.named import name_in
 
 AS_DRAWN = None
 """Of radii: weights as the cell draws them, with a spectral radius near 1."""
@@ -23,7 +25,7 @@ ORDINARY = Ordinary()
 
 
 def ordinary_length(task: str, otherwise: int) -> int:
-    return ORDINARY.length.get(task.partition("(")[0], otherwise)
+    return ORDINARY.length.get(name_in(task), otherwise)
 
 
 def is_one_change(config: Config) -> bool:
@@ -43,4 +45,4 @@ def of(*, cell: str = ORDINARY.cell, training: int = ORDINARY.training, radius: 
 def on(task: str, length: int | None = None) -> pl.Expr:
     """The rows of a task, with sequences of so many steps."""
     length = ordinary_length(task, 0) if length is None else length
-    return (pl.col("task").str.split("(").list.first() == task) & (pl.col("length") == length)
+    return (named("task") == task) & (pl.col("length") == length)

@@ -8,6 +8,7 @@ from tbptt_jax.experiments.break_even.figures import axis_of_sequences
 from tbptt_jax.experiments.break_even.measure import MOST
 from tbptt_jax.experiments.break_even_conditions.conditions import AS_DRAWN, ORDINARY, of
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.lab.table import named
 from tbptt_jax.plots.style import panels, style_of
 
 RADII = {0.6: "0.6", AS_DRAWN: "as drawn", 1.4: "1.4"}
@@ -28,7 +29,7 @@ def draw(table: pl.DataFrame) -> dict:
 
 def conditions(table: pl.DataFrame) -> Any:
     rows = needed(table.filter(pl.col("against") == "segment"), "an unbiased truncation, and segments")
-    name = pl.col("task").str.split("(").list.first()
+    name = named("task")
     usual = name.replace_strict(ORDINARY.length, default=pl.col("length"), return_dtype=pl.Int64)
     rows = rows.with_columns(name.alias("name"), (pl.col("length") / usual).alias("times"))
     tasks = rows["name"].unique(maintain_order=True).to_list()

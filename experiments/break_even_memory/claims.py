@@ -5,6 +5,7 @@ import polars as pl
 from tbptt_jax.experiments.break_even.claims import BATCH, LECTURE, OTHERS
 from tbptt_jax.experiments.break_even_memory.words import plural
 from tbptt_jax.lab.claims import Claim, Side
+from tbptt_jax.lab.table import named
 
 OURS = "this package"
 METHODS = {"randomized": "Equal gates", "artbp": "ARTBP", "optimal": "Gates that cut where it costs least"}
@@ -12,8 +13,7 @@ METHODS = {"randomized": "Equal gates", "artbp": "ARTBP", "optimal": "Gates that
 
 def n_star(method: str, task: str, against: str = "segment", states: int | None = None) -> Side:
     """n* of an unbiased truncation, at one memory or, as a geometric mean, at all."""
-    on_it = pl.col("task").str.split("(").list.first() == task
-    where = on_it & (pl.col("method") == method) & (pl.col("against") == against)
+    where = (named("task") == task) & (pl.col("method") == method) & (pl.col("against") == against)
     words = f"{method} against {plural(against)} on {task}"
     if states is None:
         return Side(words, where, pooled=True)

@@ -7,6 +7,7 @@ import polars as pl
 from tbptt_jax.experiments.break_even.figures import NO_BATCH, axis_of_sequences, mark_exact, over_networks
 from tbptt_jax.experiments.break_even_memory.words import plural
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.style import panels, style_of
 
 
@@ -25,7 +26,7 @@ def memory(table: pl.DataFrame) -> Any:
             one_panel(axes, rows, name_batches=axes is line[-1])
         line[0].set_ylabel("n* against\n" + plural(side).replace(" from", "\nfrom"), fontsize=7.5)
     for axes, task in zip(grid[0], tasks):
-        axes.set_title(task.partition("(")[0], fontsize=9)
+        axes.set_title(name_in(task), fontsize=9)
     for axes in grid[-1]:
         axes.set_xlabel("states kept at once")
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
@@ -49,7 +50,7 @@ def message(table: pl.DataFrame) -> str:
     words = []
     for task in medians["task"].unique(maintain_order=True):
         series, n = medians.filter(pl.col("task") == task).sort("by_error").select("series", "by_error").row(0)
-        words.append(f"{f'{n:,.0f} ({series})' if n < NO_BATCH else 'none'} on {task.partition('(')[0]}")
+        words.append(f"{f'{n:,.0f} ({series})' if n < NO_BATCH else 'none'} on {name_in(task)}")
     return (
         f"With {middle} states, unbiased truncation beats segments from n* sequences an update on:\n{', '.join(words)}"
     )

@@ -52,8 +52,8 @@ def at_memory(
     est: Estimator, states: int, length: int, gates: Callable, stretch: Stretch = tb.exact.longest_stretch
 ) -> dict[str, Estimator]:
     """The estimator as long as lets it keep so many states, on average; segments laid in both ways."""
-    if isinstance(est, tb.Segment):
-        return {"": replace(est, offset="random"), " from the first step": replace(est, offset=0)}
+    if est.laid_at_random() != est:
+        return {"": est.laid_at_random(), " from the first step": est}
     if isinstance(est, tb.Optimal):
         return {"": gates()}
     law = est.law(length)

@@ -5,8 +5,10 @@ from typing import Any
 
 import polars as pl
 
+import tbptt_jax as tb
 from tbptt_jax.experiments.copy.measure import GROUP
 from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.named import name_in, parse_call
 from tbptt_jax.plots.style import panels, style_of
 
 PUBLISHED = {  # by the shortest line: 10 where all are of one length
@@ -55,19 +57,19 @@ def short_name(series: str, tau: int | None) -> str:
 
 
 def delta_of(series: str) -> float | None:
-    """The tolerance of an adaptive truncation, from its text."""
-    if not series.startswith("adaptive_rolling("):
+    """The tolerance of an adaptive truncation."""
+    if name_in(series) != tb.AdaptiveRolling.name:
         return None
-    values = dict(word.strip().split("=") for word in series.partition("(")[2].rstrip(")").split(","))
-    return float(values["delta"])
+    _, given = parse_call("series", series)
+    return given[1].get("delta") if given else None
 
 
 def best_of(part: pl.DataFrame) -> str:
     """The medians of the best fixed truncation of a task, and of the best adaptive one."""
 
-    def middle(kind: str) -> Any:
-        rows = part.filter(pl.col("series").str.starts_with(kind))
+    def middle(method: str) -> Any:
+        rows = part.filter(pl.col("method") == method)
         return rows.group_by("series", "tau").agg(pl.col("perplexity").median())["perplexity"].min()
 
-    found = {"best K": middle("rolling"), "best adaptive": middle("adaptive")}
+    found = {"best K": middle("rolling"), "best adaptive": middle("adaptive_rolling")}
     return ", ".join(f"{name} {perplexity:.2f}" for name, perplexity in found.items() if perplexity is not None)

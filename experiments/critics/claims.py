@@ -3,6 +3,7 @@
 import polars as pl
 
 from tbptt_jax.lab.claims import Claim, Side
+from tbptt_jax.lab.table import named
 
 OURS = "this package, after Jaderberg et al. 2017 and Pemberton & Costa 2024"
 BATCH = 32.0
@@ -10,8 +11,7 @@ TRAINED = pl.col("training") > 0
 
 
 def side(task: str, critic: str, quantity: str = "") -> Side:
-    name = pl.col("task").str.split("(").list.first()
-    where = (name == task) & pl.col("critic").str.starts_with(critic) & TRAINED
+    where = (named("task") == task) & pl.col("critic").str.starts_with(critic) & TRAINED
     return Side(f"{quantity or critic} on {task}, during training", where, quantity=quantity)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.lab.table import named
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.style import panels, shade
 
 FILLED = {"linear": False}
@@ -16,7 +18,7 @@ def draw(table: pl.DataFrame) -> dict:
 
 def variance(table: pl.DataFrame) -> Any:
     """A panel a task: a point a network, its colour the stage of training, open for linear critics."""
-    table = needed(table, "a critic is needed").with_columns(pl.col("task").str.split("(").list.first())
+    table = needed(table, "a critic is needed").with_columns(named("task"))
     tasks, stages = table["task"].unique(maintain_order=True).to_list(), sorted(table["training"].unique())
     colour = {stage: shade(0.85 * i / max(1, len(stages) - 1)) for i, stage in enumerate(stages)}
     figure, (row,) = panels(1, len(tasks), width=2.1, height=2.6, sharex=True, sharey=True)
@@ -24,7 +26,7 @@ def variance(table: pl.DataFrame) -> Any:
         axes.axhline(1, color="0.5", linewidth=0.7)
         part = table.filter(pl.col("task") == task)
         for (critic, stage), rows in part.group_by("critic", "training", maintain_order=True):
-            kind = str(critic).partition("(")[0]
+            kind = name_in(str(critic))
             face = colour[stage] if FILLED.get(kind, True) else "none"
             label = f"{kind}, " + (f"{stage} updates" if stage else "untrained")
             foreseen = rows["explained"].clip(-0.2, 1)
@@ -46,4 +48,4 @@ def message(table: pl.DataFrame) -> str:
     rows = table.filter((pl.col("critic") == kinds[-1]) & (pl.col("training") == table["training"].max()))
     medians = rows.group_by("task", maintain_order=True).agg(pl.col("ratio").median()).rows()
     said = ", ".join(f"{task} {ratio:.2g}" for task, ratio in medians)
-    return f"What {kinds[-1].partition('(')[0]} leave of the variance of unbiased truncation, in the middle:\n{said}"
+    return f"What {name_in(kinds[-1])} leave of the variance of unbiased truncation, in the middle:\n{said}"

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.lab.table import named
 from tbptt_jax.plots.style import panels, style_of
 
 
@@ -14,7 +15,7 @@ def draw(table: pl.DataFrame) -> dict:
 
 
 def losses(table: pl.DataFrame) -> Any:
-    table = needed(table, "trainings are needed").with_columns(pl.col("task").str.split("(").list.first())
+    table = needed(table, "trainings are needed").with_columns(named("task"))
     tasks = table["task"].unique(maintain_order=True).to_list()
     figure, (row,) = panels(1, len(tasks), width=2.5, height=2.6)
     for axes, task in zip(row, tasks):

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from jaxtyping import Array
 
-import tbptt_jax as tb
 from tbptt_jax.lab.config import Chosen, Config
 from tbptt_jax.lab.protocol import trainings
 
@@ -16,5 +15,4 @@ def measure(config: Config, key: Array):
 
 def way(chosen: Chosen) -> str:
     """A method, and whether it has a critic, as figures name them."""
-    est = chosen.estimator
-    return chosen.method + (" with a critic" if isinstance(est, tb.GatedEstimator) and est.critic is not None else "")
+    return chosen.method + (" with a critic" if chosen.estimator.critic is not None else "")

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.learning import curve
 from tbptt_jax.plots.names import Named, name_at_the_right
 from tbptt_jax.plots.style import panels, style_of
@@ -30,7 +31,7 @@ def bits(table: pl.DataFrame):
     pairs = grid.reshape(-1, 2)
     for (left, right), ((task, cell), part) in zip(pairs, parts):
         panel(left, right, part, PUBLISHED if (task, cell) == ("a_n_b_n()", "gru") else {})
-        left.set(xlabel=f"symbols read, {cell}", ylabel=f"{str(task).partition('(')[0]}: bits a symbol")
+        left.set(xlabel=f"symbols read, {cell}", ylabel=f"{name_in(str(task))}: bits a symbol")
     for axes in pairs[len(parts) :].ravel():
         axes.set_visible(False)
     lines = [fill(line, int(14 * figure.get_figwidth())) for line in message(table)]
@@ -71,7 +72,7 @@ def in_thousands(number: float, _: Any) -> str:
 
 
 def short(estimator: str) -> str:
-    return WORDS.get(estimator, estimator.partition("(")[0])
+    return WORDS.get(estimator, name_in(estimator))
 
 
 def message(table: pl.DataFrame) -> list[str]:
@@ -80,5 +81,5 @@ def message(table: pl.DataFrame) -> list[str]:
         means = dict(rows.group_by("estimator").agg(pl.col("bits").mean()).sort("bits").rows())
         found = [f"{short(name)}{SPACE}{bits:.3f}" for name, bits in means.items()]
         entropy = f"entropy{SPACE}{rows['best'][0]:.3f}"
-        words.append(f"{str(task).partition('(')[0]}, {cell}: {', '.join(found)}; {entropy}")
+        words.append(f"{name_in(str(task))}, {cell}: {', '.join(found)}; {entropy}")
     return words

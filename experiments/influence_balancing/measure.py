@@ -29,9 +29,9 @@ def makes_sense(config: Config):
     est, length = config.estimator, config["length"]
     if "tau" in config:
         return length == LONG
-    if isinstance(est, tb.PES | tb.NRES):
+    if est.chunks is not None:
         return est.chunks * length == EPISODE
-    return length > 1 or est.unbiased == "stream" or isinstance(est, tb.Full | tb.SnAp | tb.RFLO)
+    return length > 1 or est.carries_more or est == tb.Full()
 
 
 def task_for(est: Estimator, config: Config):

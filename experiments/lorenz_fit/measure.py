@@ -10,7 +10,6 @@ import optax
 from jaxtyping import Array, PyTree
 
 import tbptt_jax as tb
-from tbptt_jax.estimators.perturbation import Perturbation
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.online import learn_online, number_of_chunks
 from tbptt_jax.models import chunk_loss
@@ -104,7 +103,6 @@ def measure(config: Config, key: Array):
         watch=lambda params: chunk_loss(MODEL, params, starts, unseen)[0],
         seeds=jax.random.split(key, config["seeds"]),
     )
-    passes = 2 * est.particles if isinstance(est, Perturbation) else 1
     rows = []
     for i in range(config["seeds"]):
         losses, params = settled(learned.watched[i]), {name: learned.params[name][i] for name in TRUTH}
@@ -115,7 +113,7 @@ def measure(config: Config, key: Array):
                 "first_loss": float(losses[0]),
                 "miss": float(np.hypot(*(params[name][-1] - TRUTH[name] for name in TRUTH))),
                 "curve_updates": learned.updates,
-                "curve_steps": learned.updates * unroll * workers * passes,
+                "curve_steps": learned.updates * unroll * workers * est.runs,
                 "curve_loss": losses,
             }
             | {f"curve_{name}": values for name, values in params.items()}

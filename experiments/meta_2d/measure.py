@@ -10,7 +10,6 @@ import optax
 from jaxtyping import Array, PyTree
 
 import tbptt_jax as tb
-from tbptt_jax.estimators.perturbation import Perturbation
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.online import learn_online, number_of_chunks
 
@@ -82,7 +81,6 @@ def measure(config: Config, key: Array):
         watch=meta_loss,
         seeds=jax.random.split(key, config["seeds"]),
     )
-    passes = 2 * est.particles if isinstance(est, Perturbation) else 1
     rows = []
     for i in range(config["seeds"]):
         theta = learned.params["theta"][i]
@@ -93,7 +91,7 @@ def measure(config: Config, key: Array):
                 "first_rate": float(theta[-1][0]),
                 "last_rate": float(theta[-1][1]),
                 "curve_updates": learned.updates,
-                "curve_steps": learned.updates * unroll * passes,
+                "curve_steps": learned.updates * unroll * est.runs,
                 "curve_loss": learned.watched[i],
                 "curve_first": theta[:, 0],
                 "curve_last": theta[:, 1],

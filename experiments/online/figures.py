@@ -10,6 +10,7 @@ import polars as pl
 
 from tbptt_jax.experiments.online.measure import GROUP
 from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.names import Named, name_at_the_right
 from tbptt_jax.plots.style import panels, style_of
 
@@ -67,7 +68,7 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequenc
         top, bottom = max(ends).y, min(ends).y
         for axes in axes_row:
             axes.set_ylim(bottom - 0.08 * (top - bottom), top + 0.08 * (top - bottom))
-        axes_row[0].set(xlabel="symbols seen", ylabel=f"{row.partition('(')[0]}\nloss on the report set (nats)")
+        axes_row[0].set(xlabel="symbols seen", ylabel=f"{name_in(row)}\nloss on the report set (nats)")
         for axes, column in zip(axes_row[1:], against):
             axes.set(**AGAINST[column])
         name_at_the_right(axes_row[-1], ends)
@@ -86,9 +87,7 @@ def message(best: pl.DataFrame, of: str, titled: Sequence[tuple[str, str]]) -> l
         both = sides[0].join(sides[1], on=[of, *pairs]).group_by(of, maintain_order=True)
         found = both.agg((pl.col("loss") - pl.col("loss_right")).mean().alias("apart")).sort(of).rows()
         if found:
-            words = [
-                f"{above(apart)} {'in' if of == 'cell' else 'on'} {str(row).partition('(')[0]}" for row, apart in found
-            ]
+            words = [f"{above(apart)} {'in' if of == 'cell' else 'on'} {name_in(str(row))}" for row, apart in found]
             lines.append(f"{WORDS.get(name, name)} against {WORDS.get(other, other)}: {', '.join(words)}")
     return lines or ["Loss after one update a symbol"]
 

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.style import panels, style_of
 
 GROUP = ["task", "optimizer", "series"]
@@ -33,7 +34,7 @@ def losses(table: pl.DataFrame) -> Any:
                 axes.plot(place, values.mean(), label=label, **look | {"markersize": 8})
         axes.set_xticks(range(len(optimizers)), labels=optimizers)
         axes.set_xlim(-0.5, len(optimizers) - 0.5)
-        axes.set_title(task.partition("(")[0], fontsize=9)
+        axes.set_title(name_in(task), fontsize=9)
     grid[0, 0].set_ylabel("loss on the report set (nats)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small")
@@ -51,5 +52,5 @@ def message(best: pl.DataFrame) -> str:
     lines = []
     for (optimizer,), rows in both.group_by("optimizer", maintain_order=True):
         parts = zip(rows["task"], rows["report"] / rows["report_right"] - 1)
-        lines.append(f"{optimizer}: " + ", ".join(f"{part:+.0%} on {task.partition('(')[0]}" for task, part in parts))
+        lines.append(f"{optimizer}: " + ", ".join(f"{part:+.0%} on {name_in(task)}" for task, part in parts))
     return "One step alone against the exact gradient, one update a symbol:\n" + "\n".join(lines)

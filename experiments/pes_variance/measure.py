@@ -9,8 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 import tbptt_jax as tb
-from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.perturbation import Perturbation
+from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
 
 HIDDEN, BATCH = 8, 1
@@ -33,8 +32,6 @@ def streams(kind: str, steps: int, seeds: int):
 
 def measure(config: Config, key: Array):
     est, unroll, seeds = config.estimator, config["unroll"], config["seeds"]
-    if not isinstance(est, Perturbation):
-        raise UserError(f"estimator: one that perturbs is needed, pes, nres, gpes or truncated_es; got {est}")
     model, params, batch = streams(config["stream"], config["steps"], seeds)
     bias, variance, norm = jax.device_get(exact(est, model, params, batch, unroll))
     rows = [
@@ -49,7 +46,7 @@ def measure(config: Config, key: Array):
 
 
 @partial(jax.jit, static_argnames=("model", "unroll"))
-def exact(est: Perturbation, model: Any, params: Any, batch: Any, unroll: int) -> tuple[Array, Array, Array]:
+def exact(est: Estimator, model: Any, params: Any, batch: Any, unroll: int) -> tuple[Array, Array, Array]:
     """(squared bias, variance, squared norm of the gradient of the stream's loss) of every network."""
 
     def one(both):

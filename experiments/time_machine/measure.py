@@ -12,7 +12,7 @@ import tbptt_jax as tb
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.learning import in_a_stream
 from tbptt_jax.lab.masked import Dropout
-from tbptt_jax.lab.protocol import chosen_and_reported, laid_at_random, losses_apart
+from tbptt_jax.lab.protocol import chosen_and_reported, losses_apart
 from tbptt_jax.ngrams import NGrams
 from tbptt_jax.tasks.text import Text
 
@@ -45,7 +45,7 @@ def read_at(rates: Sequence[float], config: Config, key: Array) -> list[dict[str
     if config["updates"] == "at cuts":
         text, steps_an_update = in_a_stream(est, text, CHUNK)
     else:
-        est = laid_at_random(est)
+        est = est.laid_at_random()
     task = Dropout(text, 1 - DROPOUT, config["hidden"])
     model = task.model(config["cell"])
     updates = round(config["symbols"] / (config["batch"] * steps_an_update))

@@ -20,9 +20,7 @@ from jaxtyping import Array, Float
 
 from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.es import TruncatedES
-from tbptt_jax.estimators.perturbation import Perturbation
-from tbptt_jax.estimators.pes import Persistent
+from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape, takes_resets
 
 
@@ -37,27 +35,27 @@ class Evolution(NamedTuple):
 
 @exactly
 @takes_resets
-def evolution(est: Perturbation, model: Model, params: Params, batch: Batch, chunk: int) -> Evolution:
+def evolution(est: Estimator, model: Model, params: Params, batch: Batch, chunk: int) -> Evolution:
     """The mean and the variance of `pes`, `nres`, `gpes` or `truncated_es` over the chunks of `chunk` steps of a batch,
     parameters held. It takes the gradient of every chunk through every other: small models, some hundred chunks."""
     length, _ = sequence_shape(batch)
     if length % chunk:
         raise UserError(f"chunk: a divisor of the {length} steps is needed, got {chunk}")
-    if not isinstance(est, Persistent | TruncatedES) or (isinstance(est, Persistent) and est.chunks is not None):
+    noise = est.noise_law()
+    if noise is None or est.chunks is not None:
         raise UserError(f"est: pes, nres or gpes that never start anew, or truncated_es, is needed, got {est}")
     through = gradients_by_chunk(model, params, batch, chunk)  # [n, n, P]
     count, width = len(through), through.shape[2]
-    if isinstance(est, TruncatedES):
-        crossed = jnp.diagonal(through).T  # [n, P]
-        return Evolution(crossed.sum(0), (width + 1) * jnp.sum(crossed**2) / est.particles)
-    group = jnp.arange(count) // (est.kept_for or count)
-    groups = -(-count // (est.kept_for or count))
+    if not noise.carried:
+        through = through * jnp.eye(count)[..., None]
+    group = jnp.arange(count) // (noise.kept_for or count)
+    groups = -(-count // (noise.kept_for or count))
     by_group = jax.vmap(lambda rows: jax.ops.segment_sum(rows, group, groups))(through)  # G_{t,R}
     later = jnp.cumsum(jax.ops.segment_sum(by_group, group, groups)[::-1], axis=0)[::-1]  # from group S on, of R
     begun = jnp.maximum(*jnp.meshgrid(jnp.arange(groups), jnp.arange(groups), indexing="ij"))
     a = later[begun, jnp.arange(groups)[None]]  # A_SR
     variance = width * jnp.sum(a**2) + jnp.sum(a * jnp.swapaxes(a, 0, 1))
-    return Evolution(jnp.sum(jnp.diagonal(a), axis=1), variance / est.particles)
+    return Evolution(jnp.sum(jnp.diagonal(a), axis=1), variance / noise.particles)
 
 
 @partial(jax.jit, static_argnames=("model", "chunk"))

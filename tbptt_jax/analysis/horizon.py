@@ -8,12 +8,10 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.analysis.precision import exactly
-from tbptt_jax.cells import Linear
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
-from tbptt_jax.networks import RNN
 
 
 @exactly
@@ -33,11 +31,11 @@ def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T 
 
 
 @exactly
-def linear_credit_norms(model: RNN, params: Params, batch: Batch) -> Float[Array, "T T"]:
+def linear_credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T T"]:
     """`credit_norms` of a linear network from its eigenvalues: ‖(W_hhᵀ)^k W_qhᵀ ∂l_t/∂o_t‖ with W_hh = V Λ V⁻¹.
 
     W_hh must have a full set of eigenvectors; where it has not, the norms are NaN. The batch has no resets."""
-    if not (isinstance(model, RNN) and isinstance(model.cell, Linear)):
+    if model.summed_layer is None or not model.summed_layer.linear:
         raise UserError(f"model: a linear network is needed, got {model}; use credit_norms")
     if batch.resets is not None:
         raise UserError("batch: its resets stop credit, which eigenvalues do not know; use credit_norms")

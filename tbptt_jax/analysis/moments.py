@@ -32,7 +32,6 @@ from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.critics.base import Critic
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, cut_estimate
-from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 from tbptt_jax.estimators.predicted import estimate_across
 from tbptt_jax.gradients.cuts.kinds import Gates
@@ -143,7 +142,7 @@ def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -
     law = known_law(est, length, "gate_variances")
     if not isinstance(law, Independent):
         raise UserError(f"gate_variances: independent gates are needed, {est} has others")
-    return over_sequences(partial(independent_variances, law), model, params, batch, est.shared, predicts(est))
+    return over_sequences(partial(independent_variances, law), model, params, batch, est.shared, est.critic)
 
 
 def known_law(est: Estimator, length: int, asked: str):
@@ -156,7 +155,7 @@ def known_law(est: Estimator, length: int, asked: str):
 def gradient_with_gates(est: Estimator, model: Model, params: Params, batch: Batch, gates: Float[Array, "T"]) -> PyTree:
     """The gradient of the loss with given gates, the same for all sequences."""
     start = model.initial_state(params, sequence_shape(batch)[1])
-    critic = predicts(est)
+    critic = est.critic
     if critic is None:
         return cut_estimate(Gates(gates), model, params, start, batch)[0].grads
     stacked = jnp.broadcast_to(gates[:, None], sequence_shape(batch))
@@ -165,13 +164,8 @@ def gradient_with_gates(est: Estimator, model: Model, params: Params, batch: Bat
     return estimated[0].grads
 
 
-def predicts(est: Estimator) -> Critic | None:
-    """The critic of an estimator, where it has one."""
-    return est.critic if isinstance(est, GatedEstimator) else None
-
-
 def without_critic(est: Estimator, asked: str) -> None:
-    if predicts(est) is not None:
+    if est.critic is not None:
         raise UserError(f"{asked}: no closed form is known for cuts by a renewal law with a critic; got {est}")
 
 

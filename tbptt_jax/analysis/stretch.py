@@ -8,6 +8,7 @@ longest stretch is Σ_{m ≥ 0} P(some stretch is longer than m); Σ_t E[2 d_t �
 """
 
 from collections.abc import Callable
+from functools import singledispatch
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.estimators.laws import Fixed, Independent, Patterns, Renewal
+from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 
 
 def longest_stretch(est: Estimator, length: int) -> float:
@@ -43,16 +44,27 @@ def of_law(est: Estimator, length: int, asked: str, of_walk: Callable, of_patter
     if isinstance(law, Patterns):
         chances = np.asarray(law.probabilities)
         return float(chances @ [of_pattern(stretches(row)) for row in np.asarray(law.gates)])
-    if not isinstance(law, Independent | Renewal):
+    cut = cut_by_step_and_age(law, length)
+    if cut is None:
         raise UserError(f"{asked}: an estimator is needed of which it is known how it cuts, got {est}")
     with jax.enable_x64(True):
-        return float(of_walk(cut_by_step_and_age(law, length)))
+        return float(of_walk(cut))
 
 
-def cut_by_step_and_age(law: Independent | Renewal, length: int) -> np.ndarray:
-    """The probability of a cut before step t, from 0, of a stretch of d steps: `[T, T]`, at [t, d − 1]."""
-    if isinstance(law, Renewal):
-        return np.broadcast_to(np.asarray(law.cut, float)[:length], (length, length))
+@singledispatch
+def cut_by_step_and_age(law: Law | None, length: int) -> np.ndarray | None:
+    """The probability of a cut before step t, from 0, of a stretch of d steps: `[T, T]`, at [t, d − 1]; None where that
+    does not say all, as of cuts that belong together."""
+    return None
+
+
+@cut_by_step_and_age.register
+def _(law: Renewal, length: int):
+    return np.broadcast_to(np.asarray(law.cut, float)[:length], (length, length))
+
+
+@cut_by_step_and_age.register
+def _(law: Independent, length: int):
     mean, variance = np.asarray(law.mean, float), np.asarray(law.variance, float)
     keep = mean**2 / np.maximum(mean**2 + variance, np.finfo(float).tiny)  # of gates that are 0 or one other value
     return np.broadcast_to(1 - keep[:, None], (length, length))

@@ -32,6 +32,7 @@ class AdaptiveRolling(Adaptive):
 
     every: int = field(default=10, metadata={"static": True})
     name: ClassVar[str] = "adaptive_rolling"
+    carries_more: ClassVar[bool] = True  # type: ignore[misc]
 
     def __post_init__(self):
         super().__post_init__()

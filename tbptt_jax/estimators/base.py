@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
-from jax import lax
 from jaxtyping import Array, PyTree
 
+from tbptt_jax.critics.base import Critic
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.laws import Fixed, Law
+from tbptt_jax.estimators.laws import Fixed, Law, Noise
 from tbptt_jax.estimators.predicted import Estimate
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Lags, Truncates
@@ -26,10 +26,10 @@ from tbptt_jax.models import (
     Batch,
     Model,
     Params,
-    State,
     chunk_loss,
     chunk_loss_step_by_step,
     sequence_shape,
+    states_before,
     takes_resets,
 )
 from tbptt_jax.named import Named
@@ -64,6 +64,15 @@ class Estimator(Named, ABC):
     batch. It is gated then, its law is a `Renewal`, and it has a field `shared`."""
     shared: bool = False
     """Whether one draw serves all sequences of a batch; a field where that can be chosen."""
+    carries_more: bool = False
+    """Whether it carries more than the model's state into the next chunk of a stream, such as an influence or earlier
+    steps; what it learns does not count."""
+    critic: Critic | None = None
+    """What predicts the credit that is cut; a field where there can be one."""
+    runs: int = 1
+    """How many times a chunk is run forward for an estimate; of perturbations, two for every particle."""
+    chunks: int | None = None
+    """After how many chunks it starts anew; None: never. A field where that can be chosen."""
     constants: tuple[str, ...] = ()
     """The names of number fields that are constants of a compiled program, besides those that are marked static."""
 
@@ -105,6 +114,10 @@ class Estimator(Named, ABC):
     ) -> tuple[Estimate, Carry]:
         """The estimate for one chunk, and what is carried into the next one."""
 
+    def laid_at_random(self) -> "Estimator":
+        """The same where cuts do not always fall on the same steps: one that has a grid of them lays it at random."""
+        return self
+
     def states_alive(self, length: int) -> int:
         """How many states of the model are kept at once, at most, for the backward pass of `length` steps."""
         return length
@@ -112,6 +125,10 @@ class Estimator(Named, ABC):
     def law(self, length: int) -> Law | None:
         """How the cuts of its backward pass are distributed, if that is known: `exact` needs it. It is the law of each
         sequence of a batch, all independent, unless `shared` is true."""
+        return None
+
+    def noise_law(self) -> Noise | None:
+        """How its chunks share their noise, if it perturbs: `exact.evolution` needs it."""
         return None
 
     def require_key(self, key: Array | None) -> Array:
@@ -128,11 +145,6 @@ class Truncation(Estimator, Truncates):
         states = partial(states_before, model, params, carry, batch.inputs)
         cut = self.cut_seeing(model.own_inputs(batch.inputs), states, key, *sequence_shape(batch))
         return cut_estimate(cut, model, params, carry, batch)
-
-
-def states_before(model: Model, params: Params, state: State, inputs: PyTree) -> State:
-    """The states that the steps of a chunk start from, leaves `[T, B, ...]`."""
-    return lax.scan(lambda h, x: (model.step(params, h, x), h), state, inputs)[1]
 
 
 def cut_estimate(cut: Cut, model: Model, params: Params, state: PyTree, batch: Batch) -> tuple[Estimate, PyTree]:

@@ -131,6 +131,13 @@ def keeps_its_word_on_a_stream(est: Any):
         yield Finding("its loss is the model's: truncation leaves the forward pass alone", apart < 1e-5, detail)
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree) for tree in (carry, after)]
     yield Finding("what it carries keeps its shape from chunk to chunk", shapes[0] == shapes[1])
+    structure, sizes = jax.tree.structure(after), [leaf.shape for leaf in jax.tree.leaves(after)]
+    state = model.initial_state(params, BATCH_SIZE)
+    alone = (structure, sizes) == (jax.tree.structure(state), [leaf.shape for leaf in jax.tree.leaves(state)])
+    if est.carries_more:
+        yield Finding("it says that it carries more than the model's state, and does", not alone)
+    elif not est.learns:
+        yield Finding("it carries the model's state alone, as it does not say that it carries more or learns", alone)
     forgets = furthest(carry, anew) == 0
     says = "says that it learns, and keeps" if est.learns else "does not say that it learns, and keeps nothing of"
     yield Finding(f"it {says} what it saw when it restarts", forgets != est.learns)

@@ -29,6 +29,7 @@ class Dodge(Estimator):
 
     directions: int = field(default=1, metadata={"static": True})
     name: ClassVar[str] = "dodge"
+    carries_more: ClassVar[bool] = True  # type: ignore[misc]
     unbiased: ClassVar[str] = "stream"
     reference: ClassVar[str] = "Silver et al. 2022, Learning by directional gradient descent"
 

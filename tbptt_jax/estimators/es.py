@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from jaxtyping import Array, PyTree
 
+from tbptt_jax.estimators.laws import Noise
 from tbptt_jax.estimators.perturbation import Perturbation, unperturbed
 from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.pytree import Real
@@ -42,3 +43,6 @@ class TruncatedES(ES):
     name: ClassVar[str] = "truncated_es"
     unbiased: ClassVar[str] = "never"
     reference: ClassVar[str] = "Metz et al. 2019, Understanding and correcting pathologies in learned optimizers"
+
+    def noise_law(self):
+        return Noise(self.particles, kept_for=1, carried=False)

@@ -14,13 +14,23 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.critics.base import Critic, Frozen
 from tbptt_jax.critics.by_name import make_critic
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Truncation, states_before
+from tbptt_jax.estimators.base import Truncation
 from tbptt_jax.estimators.history import History, continued, looking_back, no_history
 from tbptt_jax.estimators.predicted import Estimate, Fitted, flat, with_critic
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.gradients.cuts.linear_scan import recur
 from tbptt_jax.gradients.cuts.schedule import kept
-from tbptt_jax.models import Batch, Model, Params, Recurrence, State, Stopping, loss_of_states, sequence_shape
+from tbptt_jax.models import (
+    Batch,
+    Model,
+    Params,
+    Recurrence,
+    State,
+    Stopping,
+    loss_of_states,
+    sequence_shape,
+    states_before,
+)
 
 
 class Promise:
@@ -38,6 +48,13 @@ class HasCritic:
 
     def __get__(self, est: Any, kind: Any) -> bool:
         return est is not None and est.critic is not None
+
+
+class Reaches:
+    """Whether a gated estimator reaches across chunks."""
+
+    def __get__(self, est: Any, kind: Any) -> bool:
+        return est is not None and est.reach != 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +77,7 @@ class GatedEstimator(Truncation):
     critic: Critic | None = None
     parallel: bool = False  # type: ignore[misc]
     reach: int = field(default=0, metadata={"static": True})
+    carries_more: ClassVar[bool] = Reaches()  # type: ignore[misc, assignment]
     learns: ClassVar[bool] = HasCritic()  # type: ignore[assignment]
     inside: ClassVar[dict] = {"critic": make_critic}
 

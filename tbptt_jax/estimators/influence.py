@@ -6,7 +6,7 @@ from chunk to chunk of a stream with the state, so that a loss reaches back over
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,8 @@ class Carry(NamedTuple):
 
 class InfluenceEstimator(Estimator):
     """A subclass says how one sequence's influence starts, how a step advances it, and what credit makes of it."""
+
+    carries_more: ClassVar[bool] = True  # type: ignore[misc]
 
     @abstractmethod
     def start(self, dynamics: Dynamics) -> PyTree:

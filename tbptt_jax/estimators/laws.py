@@ -36,4 +36,15 @@ class Patterns(NamedTuple):
     probabilities: Float[Array, "M"]
 
 
+class Noise(NamedTuple):
+    """What the chunks of a stream share when an estimator perturbs the parameters in each of them."""
+
+    particles: int
+    """How many noises are drawn side by side, each for a pair of runs."""
+    kept_for: int | None
+    """How many chunks one noise serves; None: all of them."""
+    carried: bool
+    """Whether perturbed states go on into the next chunk."""
+
+
 Law = Fixed | Independent | Renewal | Patterns

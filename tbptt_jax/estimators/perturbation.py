@@ -40,6 +40,10 @@ class Perturbation(Estimator):
         self.require("sigma", "a number above 0", lambda sigma: sigma > 0)
         self.require_whole("particles", 1)
 
+    @property
+    def runs(self) -> int:  # type: ignore[override]
+        return 2 * self.particles
+
     def draw(self, key: Array | None, params: Params) -> Float[Array, "N P"]:
         """ε of every particle."""
         flat = ravel_pytree(params)[0]

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
+from tbptt_jax.estimators.laws import Noise
 from tbptt_jax.estimators.perturbation import Particles, Perturbation, unperturbed
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
 from tbptt_jax.pytree import Real
@@ -36,6 +37,7 @@ class Persistent(Perturbation):
     particles: int = field(default=8, metadata={"static": True})
     chunks: int | None = field(default=None, metadata={"static": True})
     unlocked: bool = False
+    carries_more: ClassVar[bool] = True  # type: ignore[misc]
     unbiased: ClassVar[str] = Promise()  # type: ignore[assignment]
 
     def __post_init__(self):
@@ -56,6 +58,9 @@ class Persistent(Perturbation):
         nothing = jnp.zeros((self.particles, len(flat)), flat.dtype)
         places = jnp.arange(self.particles) * (self.chunks or 0) // self.particles * self.unlocked
         return Particles(state, copies, copies, nothing, nothing, places)
+
+    def noise_law(self):
+        return Noise(self.particles, self.kept_for, carried=True)
 
     def states_alive(self, length: int):
         return 1  # it goes forward only

@@ -23,6 +23,7 @@ class Rolling(Buffered):
     k1 = 2K − 1, k2 = K is a truncation of K in Aicher et al. `states` is for `tb.scan` and `tb.truncate`.
     """
 
+    carries_more: ClassVar[bool] = True  # type: ignore[misc]
     unbiased: ClassVar[str] = "never"
     reference: ClassVar[str] = "Williams & Peng 1990, An efficient gradient-based algorithm: BPTT(h; h')"
 

@@ -1,6 +1,6 @@
 """Regular truncation: the sequence in segments, each backpropagated on its own."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -62,6 +62,10 @@ class Segment(GatedEstimator):
         """From a fixed place on, the textbook's truncation: chunks of tau steps, with one update each, within which
         nothing is cut. Random offsets need the others' chunks."""
         return Pace(int(self.tau), float(self.tau)) if self.offset == 0 else super().pace(chunk)
+
+    def laid_at_random(self):
+        """From a fixed offset on, what a loss sees depends on where it stands."""
+        return replace(self, offset="random") if self.offset == 0 else self
 
     @property
     def constants(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -36,10 +36,7 @@ def learning_rows(history: History, learning_rates: Sequence[float], **more: Any
             }
             row |= {name: value[i, j] if np.ndim(value) else value for name, value in more.items()}
             rows.append(
-                {
-                    name: value.item() if np.ndim(value) == 0 and hasattr(value, "item") else value
-                    for name, value in row.items()
-                }
+                {name: np.asarray(value).item() if np.ndim(value) == 0 else value for name, value in row.items()}
             )
     return rows
 

@@ -2,7 +2,7 @@
 another; rates are a grid that all estimators share; segments are laid at random."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,8 +10,6 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.estimators.segment import Segment
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.measuring import checkpoint
 from tbptt_jax.models import Model, loss
@@ -45,7 +43,7 @@ def history_of(
     """A cell's trainings by clipped Adam: its estimator, updates and seeds."""
     return train(
         model,
-        laid_at_random(config.estimator),
+        config.estimator.laid_at_random(),
         task,
         clipped_adam,
         steps=config["updates"],
@@ -62,15 +60,10 @@ def clipped_adam(rate: Any) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
 
-def laid_at_random(est: Estimator) -> Estimator:
-    """Segments have random offsets: from a fixed one on, what a loss sees depends on where it stands."""
-    return replace(est, offset="random") if isinstance(est, Segment) and est.offset == 0 else est
-
-
 def losses_apart(model: Model, task: Task) -> Callable[[Any], dict[str, Array]]:
     """Of parameters, the losses by which something may be chosen, and those that are reported: of two halves of the
     sequences that are held out. It is what a training watches."""
-    if "batch_size" in {field.name for field in fields(task)}:  # type: ignore[arg-type]
+    if task.batch_size is not None:
         batch_size = max(1, SEQUENCES // 16)  # a held-out set has as many sequences as 32 batches
         task = replace(task, batch_size=batch_size)  # type: ignore[type-var]
     held_out = task.held_out(jax.random.key(2**31 - 1))

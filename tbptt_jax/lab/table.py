@@ -69,6 +69,11 @@ def as_plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
+def named(column: str) -> pl.Expr:
+    """Of a column of texts that describe values, tasks or estimators, the names alone, as `name_in` reads them."""
+    return pl.col(column).str.split("(").list.first()
+
+
 def scalars(frame: pl.DataFrame) -> pl.DataFrame:
     """The columns that hold numbers and texts: what can be written as CSV."""
     return frame.select([c for c in frame.columns if not frame[c].dtype.is_nested() and frame[c].dtype != pl.Object])

@@ -13,6 +13,7 @@ from zlib import crc32
 from tbptt_jax.errors import UserError
 from tbptt_jax.files import write_atomically
 from tbptt_jax.lab.claims import NotMeasured
+from tbptt_jax.named import name_in
 
 # Okabe & Ito's colours for truncation, and Tol's muted ones for the other families; each with a mark of its own, so
 # that a print without colour can be read too
@@ -75,8 +76,7 @@ RC: Any = {
 def style_of(series: str) -> dict[str, Any]:
     """Colour and mark of a series, by its method; one that is not ours gets those that its name tells, or the next that
     are free, and keeps them."""
-    name = series if ".py:" in series else series.partition("(")[0]
-    method = name.partition("(")[0]
+    method = name_in(series)
     if method not in STYLES and method not in STRANGERS:
         first = crc32(method.encode()) % len(OTHERS)
         in_turn = OTHERS[first:] + OTHERS[:first]

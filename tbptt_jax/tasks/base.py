@@ -32,6 +32,8 @@ class Task(Named, ABC):
     """How many numbers the loss reads of it."""
     length: ClassVar[Any]
     """How many steps an episode has, or a chunk of a stream; a field or a property."""
+    batch_size: int | None = None
+    """How many sequences a batch has, a field; None where that cannot be chosen."""
     loss: ClassVar[Any] = "softmax"
     """As `rnn` takes it."""
     streams: ClassVar[bool] = False

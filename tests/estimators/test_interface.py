@@ -106,6 +106,15 @@ def test_every_estimator_keeps_the_contract(est, monkeypatch):
     assert not broken
 
 
+@pytest.mark.parametrize("kind", [tb.Full, tb.RFLO], ids=lambda kind: kind.name)
+def test_what_an_estimator_carries_it_must_say(kind):
+    told = dataclasses.make_dataclass("Told", [], bases=(kind,), frozen=True)
+    assert all(finding.held for finding in contract.keeps_its_word_on_a_stream(told()))
+    told.carries_more = not kind.carries_more
+    (broken,) = (finding for finding in contract.keeps_its_word_on_a_stream(told()) if not finding.held)
+    assert "carries" in broken.sentence
+
+
 @pytest.mark.parametrize(
     "text, words",
     [

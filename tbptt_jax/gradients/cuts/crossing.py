@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape, states_before
 
 
 def crossing_credit(
@@ -49,9 +49,8 @@ def crossing(model: Model, params: Params, state: PyTree, batch: Batch, gates: A
     """a_t = J_t S_{t−1} v for every step `[T, B, ...]`: how the state moves with the parameters' past use, as far as
     the gates before step t let it through."""
 
-    def step(carried, now):
-        state, moving = carried
-        x, gate = now
+    def step(moving, now):
+        state, x, gate = now
 
         def through(params, h):
             return floats(model.step(params, with_floats(state, h), x))
@@ -62,10 +61,11 @@ def crossing(model: Model, params: Params, state: PyTree, batch: Batch, gates: A
         _, direct = jax.jvp(through, at, (direction, still[1]))
         gates = [gate.reshape(-1, *[1] * (h.ndim - 1)).astype(h.dtype) for h in crossed]
         moved = [f + g * c for f, g, c in zip(direct, gates, crossed)]
-        return (model.step(params, state, x), moved), crossed
+        return moved, crossed
 
     nothing = [jnp.zeros_like(leaf) for leaf in floats(state)]
-    return lax.scan(step, (state, nothing), (batch.inputs, gates))[1]
+    before = states_before(model, params, state, batch.inputs)
+    return lax.scan(step, nothing, (before, batch.inputs, gates))[1]
 
 
 def with_signs(key: Array, keeps: Any, batch_size: int):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from tbptt_jax.leaves import floats, with_floats
+from tbptt_jax.leaves import before_each, floats, with_floats
 from tbptt_jax.models import Batch, Model, Params, State, loss_of_states, sequence_shape, unroll
 
 
@@ -30,7 +30,7 @@ def trajectory(model: Model, params: Params, batch: Batch, start: State | None =
     _, batch_size = sequence_shape(batch)
     start = model.initial_state(params, batch_size) if start is None else start
     _, after = unroll(model, params, start, batch.inputs)
-    before = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), start, after)
+    before = before_each(start, after)
 
     def loss(params, moving):
         return loss_of_states(model, params, with_floats(after, moving), batch)

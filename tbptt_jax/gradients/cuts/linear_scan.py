@@ -15,6 +15,7 @@ from jaxtyping import Array
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.scan import checked_gates, truncation_cut
 from tbptt_jax.gradients.cuts.transposed import linear
+from tbptt_jax.leaves import before_each
 
 
 def linear_scan(
@@ -55,7 +56,7 @@ def linear_scan(
     if truncation is not None:
 
         def before() -> Array:
-            return states_before(start, recur(factors, added, start, jnp.ones(steps), 0))
+            return before_each(start, recur(factors, added, start, jnp.ones(steps), 0))
 
         cut = truncation_cut(truncation, key, steps, start.real, (factors, added), before, batch_axis)
         gates = cut.as_gates(steps)
@@ -88,7 +89,7 @@ def derivative(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     factors, _, init, gates = primals
     factors_dot, added_dot, init_dot, _ = tangents
     states = gated(*primals)
-    before = states_before(init, states)
+    before = before_each(init, states)
     held = lax.stop_gradient(before)
     added_dot = factors_dot * (held + gates * (before - held)) + added_dot
     return states, linear(push, pull, gates * factors, (added_dot, init_dot))
@@ -103,11 +104,6 @@ def pull(factors: Array, credit: Array) -> tuple[Array, Array]:
     later = jnp.concatenate([factors[1:], jnp.zeros_like(factors[:1])])
     credits = jnp.flip(push(jnp.flip(later, 0), (jnp.flip(credit, 0), jnp.zeros_like(credit[0]))), 0)
     return credits, jnp.broadcast_to(factors[0], credit.shape[1:]) * credits[0]
-
-
-def states_before(init: Array, states: Array) -> Array:
-    """The states that the steps start from."""
-    return jnp.concatenate([init[None], states[:-1]])
 
 
 def all_at_once(factors: Array, added: Array, init: Array) -> Array:
