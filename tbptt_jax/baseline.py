@@ -47,5 +47,14 @@ class Trigram(Model):
 
 
 def trigram(symbols: int, embedding: int = 16, hidden: int = 64) -> Trigram:
-    """A trigram model of so many symbols, given as one-hot inputs."""
+    """A trigram model: what can be said without memory, from the last two symbols alone.
+
+    Args:
+        symbols: How many symbols there are, which it reads one-hot.
+        embedding: How many numbers a symbol becomes.
+        hidden: The width of its hidden layer.
+
+    Returns:
+        The model.
+    """
     return Trigram(symbols, embedding, hidden)

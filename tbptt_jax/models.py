@@ -236,10 +236,17 @@ def takes_resets(function: Callable) -> Callable:
 
 
 def loss(model: Model, params: Params, batch: Batch) -> Array:
-    """L = Σ weights · l / Σ weights over whole sequences that start from the model's initial state.
+    """L = Σ weights · l / Σ weights over whole sequences; its `jax.grad` is full backpropagation through time.
 
-    Its `jax.grad` is full backpropagation through time. Where all weights are zero the loss is 0; a NaN in the data
-    is never hidden: it makes the loss NaN.
+    Where all weights are zero the loss is 0; a NaN in the data is never hidden: it makes the loss NaN.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`, which start from the model's initial state.
+
+    Returns:
+        The loss, a number.
     """
     _, batch_size = sequence_shape(batch)
     start = lax.stop_gradient(model.initial_state(params, batch_size))

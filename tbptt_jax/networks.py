@@ -90,13 +90,22 @@ def rnn(
     orthogonal: bool = False,
     dtype: Any = None,
 ) -> RNN:
-    """A recurrent network: `cell` is "linear", "tanh", "gru", "lstm", "lru", "elstm", "mingru", a `Cell` class
-    or instance of your own, or any flax RNN cell (see `flax_cells`).
+    """A recurrent network with a linear readout.
 
-    `radius` sets the spectral radius of every recurrent matrix at initialisation; `orthogonal` draws it orthogonal
-    (radius 1 unless given). `loss` is "softmax" (integer targets), "squared", "binary" or a function
-    (output `[B, outputs]`, target) -> `[B]`. The linear model has no biases, as in the chapter. `dtype` is that of the
-    weights, such as `jnp.bfloat16`: states and credit have it too.
+    Args:
+        cell: "linear", "tanh", "gru", "lstm", "lru", "elstm", "mingru", a `Cell` class or instance of your own, or any
+            flax RNN cell (see `flax_cells`). Linear cells have no biases, as in the chapter.
+        inputs: How many numbers a step reads.
+        hidden: How many units a layer has.
+        outputs: How many numbers the loss reads.
+        loss: "softmax" (integer targets), "squared", "binary", or a function (output `[B, outputs]`, target) → `[B]`.
+        layers: How many, one above the other.
+        radius: The spectral radius of every recurrent matrix at initialisation; None: as drawn.
+        orthogonal: Whether these are drawn orthogonal, with a radius of 1 unless that is given.
+        dtype: That of the weights, such as `jnp.bfloat16`: states and credit have it too.
+
+    Returns:
+        The network, a Model.
     """
     for name, value in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
         if not isinstance(value, int) or value < 1:
@@ -167,8 +176,20 @@ class FunctionModel(Model):
 
 
 def model(init: Callable, initial_state: Callable, step: Callable, readout: Callable, losses: Callable) -> Model:
-    """A Model of five plain functions, with the arguments of its methods: for estimators that go forward in time, which
-    need a program's step and not its loop."""
+    """A Model of five plain functions.
+
+    It is for estimators that go forward in time, which need a program's step and not its loop.
+
+    Args:
+        init: key → parameters.
+        initial_state: (parameters, number of sequences B) → the state before the first step, leaves `[B, ...]`.
+        step: (parameters, state, x) → the state after a step.
+        readout: (parameters, state) → the output, leaves `[B, ...]`.
+        losses: (output, target) → the losses `[B]`.
+
+    Returns:
+        The model.
+    """
     functions = {"init": init, "initial_state": initial_state, "step": step, "readout": readout, "losses": losses}
     for name, function in functions.items():
         if not callable(function):

@@ -29,8 +29,18 @@ class Drawing(Accompanied):
 
 
 def with_noise(model: Model, batch: Batch, key: Array | None) -> tuple[Model, Batch]:
-    """A model that draws and a batch, as a pair in which what is drawn is given: for `exact`, `cost` and all else that
-    takes no key. `gradient`, `measure` and `train` do it themselves. Other models and batches stay as they are."""
+    """A model that draws and a batch, as a pair in which what is drawn is given.
+
+    It is for `exact`, `cost` and all else that takes no key; `gradient`, `measure` and `train` do it themselves.
+
+    Args:
+        model: The model; one that does not draw stays as it is.
+        batch: Sequences `[T, B, ...]`.
+        key: What is drawn follows from it.
+
+    Returns:
+        A model that draws nothing, and the batch that it reads.
+    """
     if not model.draws:
         return model, batch
     if key is None:

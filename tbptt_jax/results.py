@@ -18,10 +18,19 @@ from tbptt_jax.records.committed import TABLE
 def load_results(
     name: str, results: str | os.PathLike = "results", scale: str = "default", **choices: Any
 ) -> pl.DataFrame:
-    """The tidy table of an experiment, or of a file that holds one, at one scale: of the records in `results` that fit
-    the code as it is, or the committed table where that holds more. `choices` are those of `tb.lab.Choices`.
+    """The tidy table of an experiment at one scale.
 
-    What is loaded is said on stderr, if anything is missing or was measured otherwise.
+    It is of the records that fit the code as it is, or the committed table where that holds more. What is loaded is
+    said on stderr, if anything is missing or was measured otherwise.
+
+    Args:
+        name: The experiment's name, or the file that it stands in.
+        results: The folder that holds the records and the tables.
+        scale: "smoke", "default" or "paper".
+        **choices: Those of `tb.lab.Choices`, such as other values of an axis.
+
+    Returns:
+        A row for every row that a cell measured.
     """
     asked = Choices(scale, **choices)
     if not name.endswith(".py") and "/" not in name and name not in names():

@@ -23,9 +23,19 @@ def sample_text(
     length: int = 200,
     temperature: float = 1.0,
 ) -> str:
-    """`start`, and `length` characters that the model adds to it, each drawn from its softmax and read in turn.
+    """Text that a model goes on with, each character drawn from its softmax and read in turn.
 
-    `text` is the task that it was trained on. A temperature below 1 keeps to what is likely, above 1 strays from it.
+    Args:
+        model: The model.
+        params: Its parameters.
+        text: The task that it was trained on.
+        key: What is drawn follows from it.
+        start: What it reads first.
+        length: How many characters it adds.
+        temperature: Below 1 it keeps to what is likely, above 1 it strays from it.
+
+    Returns:
+        `start` and what was added.
     """
     if not isinstance(length, int) or length < 1:
         raise UserError(f"length: a whole number of at least 1 is needed, got {length!r}")

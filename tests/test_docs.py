@@ -1,5 +1,6 @@
 """Every block of Python in the README and the docs runs, in the order in which it stands there."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def test_the_reference_shows_every_public_name():
     public = {name: getattr(tb, name) for name in dir(tb) if name not in others}
     lacking = {name for name, value in public.items() if value.__module__ not in shown}
     assert not lacking
+
+
+def test_public_functions_document_every_argument():
+    public = [*vars(tb.exact).values(), *vars(tb.lab).values(), *(getattr(tb, name) for name in dir(tb))]
+    functions = {value for value in public if inspect.isfunction(value)}
+    for function in functions:
+        parameters, text = inspect.signature(function).parameters.values(), inspect.getdoc(function)
+        if function.__module__.startswith("tbptt_jax") and parameters:
+            assert "\nReturns:\n" in text, function
+            for one in parameters:
+                named = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "") + one.name
+                assert f"\n    {named}: " in text, (function, named)
+    assert len(functions) > 30
 
 
 def test_the_front_door_is_short():

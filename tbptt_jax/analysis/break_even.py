@@ -65,8 +65,18 @@ class BreakEven(NamedTuple):
 
 @exactly
 def by_sequence(est: Estimator, model: Model, params: Params, batch: Batch, first: int | None = None) -> BySequence:
-    """The exact moments of an estimator on each sequence of a batch, weighted as if it were alone; the variance of its
-    draws, which takes the longest, of the `first` sequences only if that is said."""
+    """The exact moments of an estimator on each sequence of a batch, weighted as if it were alone.
+
+    Args:
+        est: The estimator; `exact` must know its law.
+        model: The model.
+        params: Its parameters.
+        batch: N sequences.
+        first: Of how many of them the variance of the draws is taken, which takes the longest; None: of all.
+
+    Returns:
+        The means `[N, P]`, and the variances of the first few.
+    """
     length, count = sequence_shape(batch)
     if est.law(length) is None:
         raise UserError(f"break_even: an estimator whose law is known is needed, got {est}")
@@ -84,7 +94,18 @@ def by_sequence(est: Estimator, model: Model, params: Params, batch: Batch, firs
 
 
 def break_even(unbiased: Estimator, biased: Estimator, model: Model, params: Params, batch: Batch) -> BreakEven:
-    """n*, from the N sequences of a batch, which stand for the population."""
+    """From how many sequences an update on an unbiased estimator beats a biased one: n*, with an interval.
+
+    Args:
+        unbiased: The estimator whose variance falls with the number of sequences; `exact` must know its law.
+        biased: The one whose bias stays; the same holds.
+        model: The model.
+        params: Its parameters.
+        batch: N sequences, which stand for the population.
+
+    Returns:
+        n*, and what it is made of.
+    """
     if unbiased.unbiased == "never":
         raise UserError(f"break_even: an unbiased estimator is needed first, got {unbiased}")
 
@@ -96,7 +117,15 @@ def break_even(unbiased: Estimator, biased: Estimator, model: Model, params: Par
 
 
 def level(unbiased: BySequence, biased: BySequence) -> BreakEven:
-    """n* from the moments on each sequence."""
+    """`break_even`, from moments that are known: those of many pairs are computed once.
+
+    Args:
+        unbiased: The moments of the unbiased estimator on each sequence.
+        biased: Those of the biased one, on the same sequences.
+
+    Returns:
+        n*, and what it is made of.
+    """
     count = min(len(unbiased.drawn), len(biased.drawn))
     if count < 2 * GROUPS:
         raise UserError(f"break_even: at least {2 * GROUPS} sequences are needed to know their noise, got {count}")

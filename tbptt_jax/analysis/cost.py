@@ -45,9 +45,18 @@ class Cost(NamedTuple):
 
 
 def cost(est: Estimator, model: Model | Loss, params: Params, batch: Batch | PyTree, key: Array | None = None) -> Cost:
-    """What one chunk costs, the estimator's numbers being constants of the program.
+    """What one chunk costs, as compiled for this machine, the estimator's numbers being constants of the program.
 
-    `model` is a Model, or a function `loss(params, batch)` of a user's own, whose loops a truncating estimator cuts."""
+    Args:
+        est: The estimator.
+        model: A Model, or a function `loss(params, batch)`, whose loops a truncating estimator cuts.
+        params: The parameters.
+        batch: One chunk, of which only shapes and types count.
+        key: For estimators that draw; None: any.
+
+    Returns:
+        Operations, bytes, states and depth.
+    """
     est = fitted(est, model)
     key = jax.random.key(0) if key is None else key
 

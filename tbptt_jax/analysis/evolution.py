@@ -36,8 +36,20 @@ class Evolution(NamedTuple):
 @exactly
 @takes_resets
 def evolution(est: Estimator, model: Model, params: Params, batch: Batch, chunk: int) -> Evolution:
-    """The mean and the variance of `pes`, `nres`, `gpes` or `truncated_es` over the chunks of `chunk` steps of a batch,
-    parameters held. It takes the gradient of every chunk through every other: small models, some hundred chunks."""
+    """The exact mean and variance of an estimator that perturbs, over a stream, as sigma goes to 0.
+
+    It takes the gradient of every chunk through every other: small models, some hundred chunks.
+
+    Args:
+        est: `pes`, `nres` or `gpes` that never starts anew, or `truncated_es`.
+        model: The model.
+        params: Its parameters, which are held.
+        batch: The whole stream, `[T, B, ...]`.
+        chunk: How many steps a chunk has; it divides T.
+
+    Returns:
+        The mean and the variance of the estimate of the stream's gradient, put together from its chunks.
+    """
     length, _ = sequence_shape(batch)
     if length % chunk:
         raise UserError(f"chunk: a divisor of the {length} steps is needed, got {chunk}")

@@ -18,7 +18,16 @@ from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 @takes_resets
 @partial(jax.jit, static_argnames="model")
 def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T T"]:
-    """Entry [t, k] is ‖∂l_t/∂h_{t−k}‖, the mean over the sequences of the batch; 0 where k > t (t from 0)."""
+    """How much credit each loss has for each earlier state: entry [t, k] is ‖∂l_t/∂h_{t−k}‖.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`, over which the norms are averaged.
+
+    Returns:
+        The norms `[T, T]`, by loss and lag, both from 0; 0 where k > t.
+    """
     run = trajectory(model, params, batch)
     pull = pullback(model, params, batch.inputs, run.before)
 
@@ -34,7 +43,14 @@ def credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T 
 def linear_credit_norms(model: Model, params: Params, batch: Batch) -> Float[Array, "T T"]:
     """`credit_norms` of a linear network from its eigenvalues: ‖(W_hhᵀ)^k W_qhᵀ ∂l_t/∂o_t‖ with W_hh = V Λ V⁻¹.
 
-    W_hh must have a full set of eigenvectors; where it has not, the norms are NaN. The batch has no resets."""
+    Args:
+        model: A network of linear cells, whose W_hh has a full set of eigenvectors; where it has not, norms are NaN.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]` without resets.
+
+    Returns:
+        The norms `[T, T]`, by loss and lag.
+    """
     if model.summed_layer is None or not model.summed_layer.linear:
         raise UserError(f"model: a linear network is needed, got {model}; use credit_norms")
     if batch.resets is not None:
@@ -72,10 +88,18 @@ def by_loss(norms: Float[Array, "T T"]) -> Float[Array, "T T"]:
 
 
 def decay_rate(norms: Float[Array, "T T"], first: int = 0, last: int | None = None) -> Float[Array, ""]:
-    """β̂ of φ_k ≈ φ_first β^(k − first): least squares on log φ_k over the lags first..last.
+    """The rate β̂ at which credit fades with the lag: below 1 it vanishes, above it explodes.
 
-    φ_k is the mean of `credit_norms` over the losses that have a lag k; lags whose credit is too small for the floating
-    point, 0, are left out. Below 1 credit fades, above it explodes.
+    It fits φ_k ≈ φ_first β^(k − first) by least squares on log φ_k, where φ_k is the mean of `norms` over the losses
+    that have a lag k. Lags whose credit is too small for the floating point, 0, are left out.
+
+    Args:
+        norms: What `credit_norms` gives.
+        first: The first lag of the fit.
+        last: The last one; None: the longest there is.
+
+    Returns:
+        β̂.
     """
     length = len(norms)
     last = length - 1 if last is None else last

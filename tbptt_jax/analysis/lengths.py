@@ -115,10 +115,18 @@ def second_moment(cut: Float[Array, "ages"], root: Float[Array, "T T R"]) -> Flo
 def optimal_cuts(
     model: Model, params: Params, batch: Batch, states: int | float, memory: str = "averaged"
 ) -> tuple[float, ...]:
-    """Cut probabilities by age, T − 1 of them, of least variance for a batch: `by_age(cuts)` takes them.
+    """The chances of a cut by age whose variance on a batch is least, for a given memory: `by_age(cuts)` takes them.
 
-    With them so many `states` are alive on average: "averaged" over steps (`averaged_stretch`), or where there are the
-    most of them ("longest": `longest_stretch`). The search is local, from equal probabilities; T is at most 128.
+    Args:
+        model: The model.
+        params: Its parameters.
+        batch: Sequences of at most 128 steps.
+        states: How many states are alive on average.
+        memory: "averaged" over the steps, as `averaged_stretch` counts, or "longest", where most are alive, as
+            `longest_stretch` does.
+
+    Returns:
+        T − 1 probabilities. The search is local, from equal ones on.
     """
     length, _ = sequence_shape(batch)
     if memory not in MEMORIES:

@@ -60,7 +60,17 @@ def compiled(function: Callable) -> Callable:
 @takes_resets
 @compiled
 def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch) -> PyTree:
-    """E[estimate], for an estimator whose law is known; a law of your own is registered with `mean_under`."""
+    """E[estimate], exactly, of an estimator whose law is known.
+
+    Args:
+        est: The estimator; a law of your own is registered with `mean_under`.
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`.
+
+    Returns:
+        The mean, shaped as the parameters.
+    """
     return mean_under(known_law(est, sequence_shape(batch)[0], "expected_gradient"), est, model, params, batch)
 
 
@@ -68,7 +78,17 @@ def expected_gradient(est: Estimator, model: Model, params: Params, batch: Batch
 @takes_resets
 @compiled
 def variance(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, ""]:
-    """Σ_params Var(estimate), for an estimator whose law is known; see `variance_under`."""
+    """Σ_params Var(estimate), exactly, of an estimator whose law is known.
+
+    Args:
+        est: The estimator; a law of your own is registered with `variance_under`.
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`, which are held: the variance is that of the draws alone.
+
+    Returns:
+        The variance, a number.
+    """
     return variance_under(known_law(est, sequence_shape(batch)[0], "variance"), est, model, params, batch)
 
 
@@ -137,7 +157,17 @@ def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
 @takes_resets
 @compiled
 def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, "T"]:
-    """The share of each step's gate in the variance of an estimator with independent gates."""
+    """The share of each step's gate in the variance of an estimator with independent gates.
+
+    Args:
+        est: The estimator; its law is `Independent`.
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`.
+
+    Returns:
+        The shares `[T]`, whose sum is the variance.
+    """
     length, _ = sequence_shape(batch)
     law = known_law(est, length, "gate_variances")
     if not isinstance(law, Independent):

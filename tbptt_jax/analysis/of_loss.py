@@ -75,8 +75,16 @@ def truncation_bias(
 ) -> dict[str, BiasCurve]:
     """What it would cost to truncate: the exact bias of `Window(tau)` and of `Segment(tau)` for all lengths at once.
 
-    `model` is a Model, or a function `loss(params, batch)` whose outermost loops are cut. `taus` are all lengths from 1
-    to the number of steps unless given. Nothing is sampled: each gradient is computed, in one compiled program.
+    Nothing is sampled: each gradient is computed, in one compiled program.
+
+    Args:
+        model: A Model, or a function `loss(params, batch)`, whose outermost loops are cut.
+        params: The parameters.
+        batch: A Batch for a Model; else whatever the function reads.
+        taus: The lengths; None: all from 1 to the number of steps.
+
+    Returns:
+        A curve for each of "window" and "segment" (at a random offset), with a value for every length.
     """
     steps = steps_of(model, params, batch)
     if not steps:

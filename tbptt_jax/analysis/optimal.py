@@ -24,11 +24,19 @@ TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn arou
 @takes_resets
 @partial(jax.jit, static_argnames="model")
 def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | float) -> Float[Array, "T"]:
-    """Keep probabilities `[T]` of independent gates with the least total variance, for a mean of `keep`
-    after the first step, which has nothing to cut.
+    """The probabilities to keep of independent gates whose variance on a batch is least, for a given mean.
 
     Where the variance is least, p_t is proportional to the root of its derivative by v_t = 1/p_t − 1; that is repeated,
     damped, from equal probabilities on, and the best of all turns is returned.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`.
+        keep: Their mean after the first step, which has nothing to cut.
+
+    Returns:
+        The probabilities `[T]`, for `scheduled(keeps)`.
     """
     length, _ = sequence_shape(batch)
 
@@ -55,6 +63,17 @@ def optimal_chances(est: Telescope, spectrum: LagSpectrum, cost: float | None = 
     Russian roulette, of all with that expected cost the least variance: P(N ≥ n) ∝ √(c_n / (H_n − H_{n−1})), at most 1,
     with c_n = ‖R_n‖² − ‖R_{n+1}‖², R_n = Σ_{m≥n} Δ_m, made not to rise by pooling neighbours. A single sample, the
     least second moment × expected cost: q(n) ∝ ‖Δ_n‖ / √H_n.
+
+    Args:
+        est: The telescope, which says its horizons and whether it takes a single sample.
+        spectrum: What `lag_spectrum` gives, of all lags.
+        cost: The expected cost that roulette may have; None: that of `est`.
+
+    Returns:
+        The chances, for `telescope(chances=...)`.
+
+    References:
+        Beatson & Adams 2019, Efficient optimization of loops and limits with randomized telescoping sums.
     """
     length = spectrum.gram.shape[0]
     horizons = np.array(est.horizons(length))

@@ -79,13 +79,25 @@ def measure(
     warmup: int = 0,
     at_once: int = 16,
 ) -> Measurement:
-    """Measure an estimator on one batch of fresh sequences, against the full gradient unless `exact` is another.
+    """The bias, variance and direction of an estimator on one batch of fresh sequences, by sampling.
 
-    `model` is a Model, or a function `loss(params, batch)` of a user's own, whose loops a truncating estimator cuts.
-    `samples` is a multiple of 32, at least 64. An estimator that learns from chunk to chunk has seen the batch `warmup`
-    times before. What a model draws is drawn once, for all samples. `at_once` samples are vectorised together. Compiled
-    once for all numbers of samples and all numbers of the estimator; the groups are spread over the local devices, as
-    many of them as divide 32.
+    What a model draws is drawn once, for all samples. It is compiled once for all numbers of samples and all numbers of
+    the estimator, and is spread over the local devices, as many of them as divide 32.
+
+    Args:
+        est: The estimator.
+        model: A Model, or a function `loss(params, batch)`, whose loops a truncating estimator cuts.
+        params: The parameters.
+        batch: A Batch `[T, B, ...]` for a Model; else whatever the function reads.
+        key: For all that is drawn.
+        samples: How many estimates: a multiple of 32, at least 64.
+        level: How likely the intervals cover, from 0 to 1.
+        exact: What the estimates are compared with, shaped as the parameters; None: the full gradient.
+        warmup: How often an estimator that learns from chunk to chunk has seen the batch before.
+        at_once: How many samples are vectorised together.
+
+    Returns:
+        Each figure with its interval.
     """
     if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
         raise UserError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")

@@ -75,10 +75,20 @@ class LagSpectrum(NamedTuple):
 def lag_spectrum(
     model: Model, params: Params, batch: Batch, lags: int | None = None, products_only: int | None = None
 ) -> LagSpectrum:
-    """G_0..G_{lags−1} (all T unless told), in one pass that is parallel over time.
+    """The gradient by lag: G_k is what the losses say of the parameters' use k steps earlier.
 
-    With `products_only=m` no more than m gradients are held at a time, for models whose K gradients do not fit: the
-    inner products alone come back, at about K/m times the work.
+    All lags are made in one pass that is parallel over time.
+
+    Args:
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`.
+        lags: How many, from 0 on; None: all T.
+        products_only: How many gradients are held at a time, for models whose K gradients do not fit: the inner
+            products alone come back, at about K / products_only times the work. None: all are held and come back.
+
+    Returns:
+        The gradients and their inner products.
     """
     length, _ = sequence_shape(batch)
     lags = length if lags is None else lags
@@ -139,9 +149,15 @@ SCHEMES = {
 
 
 def bias_curve(spectrum: LagSpectrum, scheme: str, taus: Array | Sequence) -> BiasCurve:
-    """The exact bias of a scheme for all its lengths at once; the spectrum must hold all T lags.
+    """The exact bias of a truncation for all its lengths at once.
 
-    "window" (τ lags), "segment" (τ steps, random offset) or "geometric" (the probability to keep, in place of τ).
+    Args:
+        spectrum: What `lag_spectrum` gives, of all T lags.
+        scheme: "window" (τ lags), "segment" (τ steps, at a random offset) or "geometric" (a probability to keep).
+        taus: The lengths `[N]`, or the probabilities.
+
+    Returns:
+        A value for every length.
     """
     weigh = choose("scheme", scheme, SCHEMES)
     if not is_traced(spectrum.length) and len(spectrum.gram) != spectrum.length:

@@ -22,17 +22,28 @@ from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 
 
 def longest_stretch(est: Estimator, length: int) -> float:
-    """E[the longest stretch of a sequence of `length` steps that `est` does not cut].
+    """The memory of an estimator: the mean length of the longest stretch of a sequence that it does not cut.
 
-    For a truncation that draws nothing it is its nominal length, the states that each of its losses looks back over.
+    Args:
+        est: The estimator; how it cuts must be known.
+        length: How many steps the sequence has.
+
+    Returns:
+        The mean number of states. For a truncation that draws nothing it is its nominal length, the states that each of
+        its losses looks back over.
     """
     return of_law(est, length, "longest_stretch", longest_of_walk, np.max)
 
 
 def averaged_stretch(est: Estimator, length: int) -> float:
-    """E[the length of the stretch that a step lies in], averaged over the steps of a sequence: E[Σ length²] / T.
+    """The memory of an estimator: the mean length of the stretch that a step lies in, E[Σ length²] / T.
 
-    For a truncation that draws nothing it is its nominal length.
+    Args:
+        est: The estimator; how it cuts must be known.
+        length: T, how many steps the sequence has.
+
+    Returns:
+        The mean number of states. For a truncation that draws nothing it is its nominal length.
     """
     return of_law(est, length, "averaged_stretch", averaged_of_walk, lambda parts: np.sum(parts**2) / length)
 

@@ -220,7 +220,18 @@ def gradient(est: Estimator, model: Model, params: Params, batch: Batch, key: Ar
 
     Whole numbers of the estimator, such as a tau, are constants of the program, which is made for them; floats and
     arrays are not: `Segment(jnp.asarray(8))` serves every tau with one compilation, more slowly. In a `shard_map` of
-    your own it needs `check_vma=False` there, and is the estimate of a device's own sequences."""
+    your own it needs `check_vma=False` there, and is the estimate of a device's own sequences.
+
+    Args:
+        est: The estimator.
+        model: The model.
+        params: Its parameters.
+        batch: Sequences `[T, B, ...]`, which start from the model's initial state.
+        key: For estimators and models that draw.
+
+    Returns:
+        The estimate, shaped as the parameters.
+    """
     require_estimator(est)
     if not isinstance(model, Model):
         raise UserError(f"model: a Model is needed after the estimator, got {model!r:.80}")

@@ -15,5 +15,12 @@ def all_estimators() -> dict[str, type[Estimator]]:
 
 
 def make_estimator(text: str) -> Estimator:
-    """The estimator that a text such as "segment(tau=8)" or "my_file.py:Mine(keep=0.9)" describes."""
+    """The estimator that a text describes.
+
+    Args:
+        text: Such as "segment(tau=8)" or "my_file.py:Mine(keep=0.9)".
+
+    Returns:
+        The estimator.
+    """
     return make("estimator", text, all_estimators(), Estimator)

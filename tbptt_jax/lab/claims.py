@@ -31,7 +31,15 @@ class NotMeasured(UserError):
 
 
 def needed(rows: pl.DataFrame, what: str) -> pl.DataFrame:
-    """The rows, of which a figure or a judge needs one at least."""
+    """The rows, of which a figure or a judge needs one at least.
+
+    Args:
+        rows: A part of a table.
+        what: What is needed, as the error says.
+
+    Returns:
+        The same rows.
+    """
     if rows.is_empty():
         raise NotMeasured(what)
     return rows

@@ -28,7 +28,14 @@ SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
 def checkpoint(name: str) -> Path | None:
     """Where a `measure` may keep the state of a long computation, as `tb.train(..., checkpoint=...)` does.
 
-    It is found again if the cell is stopped and run again, and removed when that is done. None outside of a run."""
+    It is found again if the cell is stopped and run again, and removed when that is done.
+
+    Args:
+        name: The file's name.
+
+    Returns:
+        The path; None outside of a run.
+    """
     folder = SCRATCH.get()
     return None if folder is None else folder / name
 

@@ -11,9 +11,16 @@ ENOUGH = 0.1  # of the gradient, which the title says how many steps it takes to
 
 
 def plot_bias(model: Model | Loss, params: Params, batch: Batch | Any, taus: Any = None) -> Any:
-    """The relative bias ‖E g − ∇L‖ / ‖∇L‖ of windows and segments against their length, as a matplotlib Figure.
+    """The relative bias ‖E g − ∇L‖ / ‖∇L‖ of windows and segments against their length.
 
-    `model` is a Model, or a function `loss(params, batch)`.
+    Args:
+        model: A Model, or a function `loss(params, batch)`, whose loops are cut.
+        params: The parameters.
+        batch: A Batch for a Model; else whatever the function reads.
+        taus: The lengths; None: all.
+
+    Returns:
+        A matplotlib Figure.
     """
     from matplotlib.figure import Figure  # slow to import, and needed by nobody else
 

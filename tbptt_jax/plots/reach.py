@@ -26,7 +26,16 @@ def reach(truncation: Any, length: int, key: Array | None = None) -> Float[Array
 
 
 def plot_reach(*truncations: Any, length: int = 24, key: Array | None = None) -> Any:
-    """What each truncation lets through, a panel each, as a matplotlib Figure; `key` is for those that draw."""
+    """What truncations let through: which loss sees which earlier step, a panel each.
+
+    Args:
+        *truncations: Truncating estimators.
+        length: How many steps are shown.
+        key: For those that draw.
+
+    Returns:
+        A matplotlib Figure.
+    """
     from matplotlib.figure import Figure  # slow to import, and needed by nobody else
 
     if not truncations:

@@ -61,7 +61,14 @@ class Loops(tuple[Loop, ...]):
 
 
 def scans(function: Callable) -> Callable[..., Loops]:
-    """`scans(function)(*args)`: the loops that a call of the function runs through; nothing is computed."""
+    """`scans(function)(*args)`: the loops that a call of a function runs through; nothing is computed.
+
+    Args:
+        function: Any function that JAX can trace.
+
+    Returns:
+        A function of the same arguments that gives the list of loops.
+    """
 
     def found(*args: Any, **kwargs: Any) -> Loops:
         leaves, rebuild = jax.tree.flatten((args, kwargs))

@@ -32,12 +32,21 @@ def truncate(
 ) -> Callable:
     """The same function, with the derivative of its loops cut.
 
-    `jax.grad`, `jax.jvp` and all else of the result are those of the cut program. `truncation` is a truncating
-    estimator; one that draws at random needs a `key`, which may be traced, and draws anew for every loop. By default
-    all outermost scans that carry floating-point numbers are cut; `where` chooses others: a length, a part of a name
-    scope or of a place in the source ("model.py:12"), or a function of the entries that `scans(function)(*args)` lists.
-    Where sequences lie side by side along an axis of everything that is carried, `batch_axis` draws gates for each of
-    them. What the function changes in a flax.nnx module among its arguments is changed there.
+    `jax.grad`, `jax.jvp` and all else of the result are those of the cut program. What the function changes in a
+    flax.nnx module among its arguments is changed there.
+
+    Args:
+        function: Any function that JAX can trace, such as a loss.
+        truncation: A truncating estimator.
+        key: For one that draws at random; it may be traced. Every loop has a draw of its own.
+        where: Which loops are cut: a length, a part of a name scope or of a place in the source ("model.py:12"), or a
+            function of the entries that `scans(function)(*args)` lists. None: all outermost scans that carry
+            floating-point numbers.
+        batch_axis: The axis of everything that is carried along which sequences lie side by side: gates are drawn for
+            each of them.
+
+    Returns:
+        The function.
     """
     if not callable(function):
         raise UserError(f"truncate: a function is needed, got {function!r:.80}")

@@ -15,5 +15,12 @@ def all_tasks() -> dict[str, type[Task]]:
 
 
 def make_task(text: str) -> Task:
-    """The task that a text such as "copy(longest=10)" or "my_file.py:Mine(length=8)" describes."""
+    """The task that a text describes.
+
+    Args:
+        text: Such as "copy(longest=10)" or "my_file.py:Mine(length=8)".
+
+    Returns:
+        The task.
+    """
     return make("task", text, all_tasks(), Task)

@@ -82,15 +82,27 @@ def train(
     at_once: int | None = None,
     update_every: int = 1,
 ) -> History:
-    """Make `steps` updates, each by one estimate on the task's next batch; evaluate `evaluations` times on the way.
+    """Train a model by an estimator on a task, all seeds and learning rates side by side.
 
-    With `update_every`, the parameters change after so many estimates, by their mean, and `steps` counts estimates.
+    Args:
+        model: The model.
+        est: The estimator.
+        task: Where batches come from.
+        optimizer: Any optax optimizer, or a function from a learning rate to one, such as `optax.adam`, where
+            `learning_rates` are given.
+        steps: How many estimates are made, each on the task's next batch.
+        key: For all that is drawn.
+        evaluations: How often the losses are recorded on the way.
+        seeds: How many runs there are that differ by what is drawn; None: one, without an axis.
+        learning_rates: The rates, for each of which there are these runs; None: as `optimizer` says, without an axis.
+        watch: A function of the parameters whose value is recorded at every evaluation.
+        checkpoint: A file to which the state is written at every evaluation; a training that finds it goes on from
+            there, to end as if it had never been stopped.
+        at_once: How many runs are vectorised together on a device, where memory is short; None: all.
+        update_every: After how many estimates the parameters change, by their mean.
 
-    `optimizer` is any optax optimizer, or a function from a learning rate to one, such as `optax.adam`, where
-    `learning_rates` are given. All seeds and learning rates run side by side; `at_once` bounds how many of them are
-    vectorised together on a device, where memory is short. `watch(params)` is recorded at every evaluation. With a
-    `checkpoint`, the state is written to that file at every evaluation, and a training that finds it goes on from
-    there, to end as if it had never been stopped. Training that takes long says on stderr how far it is.
+    Returns:
+        What became of it, leading axes `[learning rates, seeds]`.
     """
     require_estimator(est)
     if not isinstance(model, Model) or not isinstance(task, Task):

@@ -28,11 +28,24 @@ def linear_scan(
     gates: Any = None,
     batch_axis: int | None = None,
 ) -> Array:
-    """The states h_1..h_T `[T, ...]` of h_t = factors_t ⊙ h_{t-1} + added_t, from h_0 = `init` (0 unless given).
+    """The states of h_t = factors_t ⊙ h_{t-1} + added_t, all at once, with a derivative that can be cut.
 
-    `factors` and `added` are real or complex, `[T, ...]`, with factors that may have axes of size 1. `truncation`,
-    `key`, `gates` and `batch_axis` cut the derivative as those of `scan` do, by gates: a window, which has none, is
-    refused. Derivatives are there in both modes and of every order.
+    It has derivatives in both modes and of every order.
+
+    Args:
+        factors: Real or complex, `[T, ...]`; axes but the first may be of size 1.
+        added: Real or complex, `[T, ...]`.
+        init: h_0, `[...]`; None: 0.
+        truncation: A truncating estimator that cuts by gates; a window, which has none, is refused.
+        key: For a truncation that draws at random.
+        gates: The factors on credit, `[T]` or `[T, B]`, in the place of a truncation.
+        batch_axis: The axis of the state along which sequences lie side by side, so that gates are drawn for each.
+
+    Returns:
+        h_1..h_T, `[T, ...]`.
+
+    References:
+        Martin & Cundy 2018, Parallelizing linear recurrent neural nets over sequence length.
     """
     factors, added = jnp.asarray(factors), jnp.asarray(added)
     kind = jnp.result_type(factors, added)

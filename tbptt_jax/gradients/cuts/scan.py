@@ -29,21 +29,36 @@ def scan(
     gates: Any = None,
     batch_axis: int | None = None,
     states: int | str | None = None,
-):
+) -> tuple[PyTree, PyTree]:
     """`jax.lax.scan(f, init, xs, length, reverse, unroll)` with a backward pass that can be cut.
 
-    `truncation` is a truncating estimator such as `Segment(16)`, `Window(8)` or `Randomized(0.9)`; one that draws at
-    random needs a `key`. Or `gates`, floats `[T]` or `[T, B]` (B the leading axis of every floating-point leaf of the
-    state): the factor on the credit that the step reading xs[t] passes to the state before it. A truncation treats the
-    state as one sequence, unless `batch_axis` says along which axis of all its leaves sequences lie side by side: then
-    gates are drawn for each of them. One draw for a whole batch has more variance.
+    The values are those of `lax.scan`, and so are the gradients where nothing is cut. With a cut it has derivatives of
+    every order, in both modes: of one and the same cut linear map.
 
-    `states`, a number or "sqrt" (2 √T of them), bounds how many states are kept at once for the backward pass; the
-    others are made again. It goes with no cut, with gates, and with every truncation but those whose windows are
-    as long as is drawn or found (`telescope`, `adaptive`).
+    Args:
+        f: The step, (state, x) → (state, y).
+        init: The first state.
+        xs: What the steps read, leaves `[T, ...]`, or None.
+        length: How many steps there are, where nothing is read.
+        reverse: Whether it runs from the last x to the first.
+        unroll: As `lax.scan` takes it.
+        truncation: A truncating estimator, such as `Segment(16)`, `Window(8)` or `Randomized(0.9)`. It treats the state
+            as one sequence, unless `batch_axis` is given: one draw for a whole batch has more variance.
+        key: For a truncation that draws at random.
+        gates: In the place of a truncation, floats `[T]` or `[T, B]` (B the leading axis of every floating-point leaf
+            of the state): the factor on the credit that the step reading xs[t] passes to the state before it.
+        batch_axis: The axis of all leaves of the state along which sequences lie side by side: gates are drawn for
+            each.
+        states: How many states are kept at once for the backward pass, a number or "sqrt" (2 √T of them); the others
+            are made again. It goes with no cut, with gates, and with every truncation but those whose windows are as
+            long as is drawn or found (`telescope`, `adaptive`).
 
-    The values are those of `lax.scan`, and so are the gradients where neither is given. With a cut it has derivatives
-    of every order, in both modes: of one and the same cut linear map.
+    Returns:
+        The last state, and the ys `[T, ...]`.
+
+    References:
+        Griewank 1992, Achieving logarithmic growth of temporal and spatial complexity in reverse automatic
+        differentiation, for `states`.
     """
     if truncation is None and gates is None and states is None:
         return lax.scan(f, init, xs, length, reverse, unroll)
