@@ -11,6 +11,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
+from tbptt_jax.lab.protocol import after_updates
 from tbptt_jax.models import Model, Params
 
 SYMBOLS, DELAY, BATCH = 4, 5, 4
@@ -31,20 +32,11 @@ def echo_batch(key: Array, length: int, losses: Any):
 def networks(losses: Any, radius: Any, training: Any, length: int, hidden: int, seeds: int, seed: int):
     """(model, params) of all seeds, after so many updates of full backpropagation with Adam."""
     model = tb.rnn("tanh", SYMBOLS, hidden, SYMBOLS, radius=radius)
-    adam = optax.adam(3e-3)
+    draw = partial(echo_batch, length=length, losses=losses)
 
     def trained(key):
         init_key, train_key = jax.random.split(key)
-        params = model.init(init_key)
-
-        def update(carry, key):
-            params, state = carry
-            grads = tb.gradient(tb.Full(), model, params, echo_batch(key, length, losses))
-            changes, state = adam.update(grads, state)
-            return (optax.apply_updates(params, changes), state), None
-
-        (params, _), _ = jax.lax.scan(update, (params, adam.init(params)), jax.random.split(train_key, training))
-        return params
+        return after_updates(model, model.init(init_key), draw, train_key, training, optax.adam(3e-3))
 
     return model, jax.jit(jax.vmap(trained))(jax.random.split(jax.random.key(seed), seeds))
 

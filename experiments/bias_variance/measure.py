@@ -11,6 +11,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
+from tbptt_jax.lab.protocol import after_updates
 from tbptt_jax.models import Batch, Model, Params
 
 SYMBOLS, DELAY, BATCH = 4, 5, 8
@@ -36,20 +37,12 @@ def problems(cell: Any, radius: Any, training: Any, length: int, hidden: int, se
     """(model, params, batch) for all seeds side by side, after so many updates of full backpropagation with Adam."""
     model = tb.rnn(cell, SYMBOLS, hidden, SYMBOLS)  # the same for all radii, and compiled for once
     drawn = tb.rnn(cell, SYMBOLS, hidden, SYMBOLS, radius=radius)
-    adam = optax.adam(3e-3)
+    draw = partial(echo_batch, length=length)
 
     def trained(key):
         init_key, train_key, test_key = jax.random.split(key, 3)
-        params = drawn.init(init_key)
-
-        def update(carry, key):
-            params, state = carry
-            grads = tb.gradient(tb.Full(), model, params, echo_batch(key, length))
-            changes, state = adam.update(grads, state)
-            return (optax.apply_updates(params, changes), state), None
-
-        (params, _), _ = jax.lax.scan(update, (params, adam.init(params)), jax.random.split(train_key, training))
-        return params, echo_batch(test_key, length)
+        params = after_updates(model, drawn.init(init_key), draw, train_key, training, optax.adam(3e-3))
+        return params, draw(test_key)
 
     return model, *jax.jit(jax.vmap(trained))(jax.random.split(jax.random.key(seed), seeds))
 

@@ -105,7 +105,7 @@ def measure(config: Config, key: Array):
     )
     rows = []
     for i in range(config["seeds"]):
-        losses, params = settled(learned.watched[i]), {name: learned.params[name][i] for name in TRUTH}
+        losses, params = bounded(learned.watched[i]), {name: learned.params[name][i] for name in TRUTH}
         rows.append(
             {
                 "run": i,
@@ -124,6 +124,6 @@ def measure(config: Config, key: Array):
 MOST = 1e6
 
 
-def settled(losses: np.ndarray) -> np.ndarray:
+def bounded(losses: np.ndarray) -> np.ndarray:
     """Losses, of which those that have left all bounds count as a very large one."""
     return np.minimum(np.nan_to_num(losses, nan=MOST, posinf=MOST), MOST)

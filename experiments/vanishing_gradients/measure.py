@@ -3,34 +3,22 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate, linear_credit_norms
 from tbptt_jax.cells import spectral_radius
 from tbptt_jax.lab.config import Config
-from tbptt_jax.models import Model
+from tbptt_jax.lab.protocol import after_updates, clipped_adam
+from tbptt_jax.models import Batch
 
 DISTANCE = 24
 TASK = tb.Recall(distance=DISTANCE)  # its only loss hangs on what stands 24 steps back
 FIRST = 2  # the lag from which on the decay is fitted
 
 
-def trained(model: Model, drawn: PyTree, updates: int, key: Array):
-    """Parameters drawn by one model, and after so many updates of the other, which is the same but for its radius."""
-    params = drawn.init(key)
-    if not updates:
-        return params
-    adam = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3))
-
-    def update(carry, key):
-        params, state = carry
-        grads = tb.gradient(tb.Full(), model, params, TASK.chunk(TASK.start(key))[0])
-        changes, state = adam.update(grads, state)
-        return (optax.apply_updates(params, changes), state), None
-
-    return jax.lax.scan(update, (params, adam.init(params)), jax.random.split(key, updates))[0][0]
+def draw(key: Array) -> Batch:
+    return TASK.chunk(TASK.start(key))[0]
 
 
 def relative_to_first(norms: Float[Array, "T T"]) -> Float[Array, "T T"]:
@@ -51,8 +39,8 @@ def measure(config: Config, key: Array):
     @jax.jit
     @jax.vmap
     def observed(key):
-        params = trained(model, drawn, config["training"], key)
-        batch = TASK.chunk(TASK.start(jax.random.fold_in(key, 1)))[0]
+        params = after_updates(model, drawn.init(key), draw, key, config["training"], clipped_adam(3e-3))
+        batch = draw(jax.random.fold_in(key, 1))
         norms = credit_norms(model, params, batch)
         predicted = linear_credit_norms(model, params, batch) if cell == "linear" else norms
         recurrent = params["cell"]["W_hh"].reshape(-1, hidden, hidden)

@@ -67,7 +67,7 @@ def two_layers() -> tuple[PyTree, Callable]:
             self.second = nnx.RNN(nnx.GRUCell(HIDDEN, HIDDEN, rngs=rngs))
             self.readout = nnx.Linear(HIDDEN, SYMBOLS, rngs=rngs)
 
-        def __call__(self, symbols):
+        def __call__(self, symbols: Any) -> Any:
             return self.readout(self.second(self.norm(self.first(self.embed(symbols)))))
 
     graph, *states = nnx.split(Net(nnx.Rngs(0)), nnx.Param, ...)

@@ -5,7 +5,7 @@ estimator fails one of them with a probability below `FALSE_ALARM` (two-sided no
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from statistics import NormalDist
 from typing import Any
@@ -182,7 +182,7 @@ def gates_have_mean_one(est: Any):
     yield Finding("the products of its gates have mean 1", *compare_means(products[:, seen], np.ones(seen.sum())))
 
 
-def sample(estimate):
+def sample(estimate: Callable) -> np.ndarray:
     """`SAMPLES` draws of a flat estimate, in float64."""
     draw = jax.jit(jax.vmap(estimate))
     keys = jax.random.split(jax.random.key(2), SAMPLES).reshape(8, -1)

@@ -10,9 +10,11 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from tbptt_jax.estimators.base import gradient
+from tbptt_jax.estimators.full import Full
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.measuring import checkpoint
-from tbptt_jax.models import Model, loss
+from tbptt_jax.models import Batch, Model, Params, loss
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training.loop import History, train
 
@@ -54,6 +56,27 @@ def history_of(
         watch=watch,
         checkpoint=checkpoint("training"),
     )
+
+
+def after_updates(
+    model: Model,
+    params: Params,
+    batch_of: Callable[[Array], Batch],
+    key: Array,
+    updates: int,
+    optimizer: optax.GradientTransformation,
+) -> Params:
+    """Parameters after so many updates of full backpropagation, each on the batch that a key of its own gives. It is
+    traced: many networks can be trained side by side."""
+    if not updates:
+        return params
+
+    def update(carry: tuple, key: Array) -> tuple[tuple, None]:
+        params, state = carry
+        changes, state = optimizer.update(gradient(Full(), model, params, batch_of(key)), state)
+        return (optax.apply_updates(params, changes), state), None
+
+    return jax.lax.scan(update, (params, optimizer.init(params)), jax.random.split(key, updates))[0][0]
 
 
 def clipped_adam(rate: Any) -> optax.GradientTransformation:
