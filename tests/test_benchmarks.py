@@ -1,13 +1,20 @@
 """What is timed is the same computation on all sides."""
 
+from functools import partial
+from pathlib import Path
+
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.benchmarks import compiling, growth, memory, parallel, speed, training
+from tbptt_jax.records.committed import TABLE
 from tests.tiers import cases, thorough
+
+RESULTS = Path(__file__).parent.parent / "results"
 
 
 @pytest.mark.parametrize("cell", cases(["tanh", "lstm", "gru"], ["lstm"]))
@@ -42,6 +49,18 @@ def test_the_table_and_the_figure_are_kept(tmp_path):
         "gradient.svg",
         "gradient.png",
     }
+
+
+@pytest.mark.parametrize("figure", [growth.figure, memory.figure, partial(speed.figure, device="cpu")])
+def test_the_committed_figures_follow_from_the_committed_tables(figure):
+    room = getattr(figure, "func", figure).__module__.rpartition(".")[2]
+    tables = list(RESULTS.glob(f"{room}/*/{TABLE}"))
+    assert tables
+    for table in tables:
+        drawn = figure(pl.read_parquet(table))
+        assert any(axes.has_data() for axes in drawn.axes)
+        assert [path.suffix for path in sorted(table.parent.iterdir())].count(".png") == 1
+        plt.close(drawn)
 
 
 @thorough

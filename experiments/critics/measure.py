@@ -22,16 +22,18 @@ BATCH = 32  # sequences of a chunk that a critic learns from
 
 
 def measure(config: Config, key: Array):
+    chosen = {one.text: one.estimator for one in config.chosen}
+    alone = [est for est in chosen.values() if est.critic is None]
+    if len(alone) != 1 or any(replace(est, critic=None) != alone[0] for est in chosen.values()):
+        raise UserError(f"estimator: one without a critic, and the same with some, are needed; got {', '.join(chosen)}")
+    if alone[0].nominal_length is None:
+        raise UserError(f"estimator: one with a nominal length is needed, which segments are given; got {alone[0]}")
+    length = round(alone[0].nominal_length)
     task = replace(config.task, batch_size=BATCH)
     model = task.model(config["cell"], config["hidden"])
     params = trained(config.task, config["cell"], config["hidden"], config["training"], config.seed)
     batch = fresh(replace(task, batch_size=config["population"]), jax.random.fold_in(key, 1))
 
-    chosen = {one.text: one.estimator for one in config.chosen}
-    alone = [est for est in chosen.values() if est.critic is None]
-    if len(alone) != 1 or any(replace(est, critic=None) != alone[0] for est in chosen.values()):
-        raise UserError(f"estimator: one without a critic, and the same with some, are needed; got {', '.join(chosen)}")
-    length = round(alone[0].nominal_length)
     segments, without = (moments_of(est, model, params, batch) for est in (tb.Segment(length, "random"), alone[0]))
     rows = []
     for text, est in chosen.items():

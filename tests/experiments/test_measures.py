@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import pytest
@@ -36,6 +37,11 @@ class Mine(tb.GatedEstimator):
 
     def law(self, length):
         return Independent(jnp.ones(length), jnp.full(length, 1 / self.keep - 1))
+
+
+@dataclass(frozen=True)
+class Perturbed(tb.PES):
+    """With one noise for each chunk."""
 '''
 TEXT = "the quick brown fox jumps over the lazy dog and runs away from it into the wood where nobody sees him " * 60
 
@@ -114,7 +120,8 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
     "truncation_patterns": Choices("smoke", ["samples=256"]),
     "vanishing_gradients": Choices("smoke", ["hidden=4", "cell=linear,tanh", "radius=0.8"]),
 }
-WITHOUT_ESTIMATORS = {"critics", "lorenz", "pes_variance", "vanishing_gradients"}
+WITHOUT_ESTIMATORS = {"critics", "lorenz", "vanishing_gradients"}
+PERTURBED = {"pes_variance"}  # of estimators that perturb alone
 TWO_KINDS = {"bias_variance", "influence_balancing"}  # of figures: of lengths, and of all others
 READS_TEXT = {"online_text", "past_ngrams", "regularization", "time_machine"}
 
@@ -141,6 +148,7 @@ def test_it_is_measured_drawn_and_judged(name, tmp_path, capsys):
     if name in READS_TEXT:
         choices = Choices(**vars(choices) | {"tasks": [f"text(path='{tmp_path}/text.txt')"]})
     if name not in WITHOUT_ESTIMATORS:
+        mine = f"{tmp_path}/my.py:Perturbed" if name in PERTURBED else mine
         both = [mine, f"{mine}(keep=0.8)"]  # of the axis τ, and of a length of its own
         choices = Choices(**vars(choices) | {"added_estimators": both if name in TWO_KINDS else [mine]})
     code = run_command(name, tmp_path, vars(choices), Running(debug=True))
@@ -153,7 +161,15 @@ def test_it_is_measured_drawn_and_judged(name, tmp_path, capsys):
     assert figures and "not measured" not in "".join(line for line in said.splitlines() if line.startswith("figure "))
     if name not in WITHOUT_ESTIMATORS:
         for figure in figures:
-            assert "my.py:Mine" in figure.read_text(), f"{figure.name} does not show the user's estimator"
+            assert Path(mine).name in figure.read_text(), f"{figure.name} does not show the user's estimator"
+
+
+def test_a_critic_is_measured_against_segments_of_a_length_that_is_known(tmp_path):
+    (tmp_path / "my.py").write_text(MINE)
+    both = [f"{tmp_path}/my.py:Mine(keep=0.5{critic})" for critic in ("", ", critic=linear()")]
+    choices = Choices("smoke", ["hidden=2", "training=0", "seed=0"], both, tasks=["copy(length=6, longest=2)"])
+    with pytest.raises(tb.UserError, match="estimator: one with a nominal length is needed"):
+        run_command("critics", tmp_path, vars(choices), Running(debug=True))
 
 
 def test_a_sweep_of_a_truncation_and_an_estimator_of_ones_own_is_drawn(tmp_path, capsys):
