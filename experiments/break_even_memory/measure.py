@@ -37,7 +37,7 @@ def measure(config: Config, key: Array):
     params = trained(task, *network, config["training"], config.seed)
     model = task.model(*network)
     population = first_steps(task, config["population"], jax.random.fold_in(key, 1))
-    gates = partial(best_gates, model, params, task, config["tau"], config["chunks"], jax.random.fold_in(key, 2))
+    gates = partial(optimal_gates, model, params, task, config["tau"], config["chunks"], jax.random.fold_in(key, 2))
     moments, sides = {}, []
     for one in config.chosen:
         for where, est in at_memory(one.estimator, config["tau"], task.length, gates).items():
@@ -82,7 +82,7 @@ def of_stretch(of_length: Any, states: int, length: int, stretch: Stretch = tb.e
     return found
 
 
-def best_gates(
+def optimal_gates(
     model: Model,
     params: Params,
     task: Task,
