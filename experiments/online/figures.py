@@ -12,7 +12,7 @@ from tbptt_jax.experiments.online.measure import GROUP
 from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.named import name_in
 from tbptt_jax.plots.names import Named, name_at_the_right
-from tbptt_jax.plots.style import panels, style_of
+from tbptt_jax.plots.style import STYLES, panels, style_of
 
 WORDS = {
     "window": "one step alone",
@@ -21,7 +21,7 @@ WORDS = {
     "kf_rtrl": "kf-rtrl",
 }
 SHOWN = ("window", "rolling", "rtrl", "snap", "uoro", "kf_rtrl")
-"""Methods that get a line; all have a point."""
+"""Methods of ours that get a line, as those of users do; all have a point."""
 TITLED = [("window", "rtrl"), ("rolling", "rtrl"), ("uoro", "window")]
 
 
@@ -48,7 +48,7 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequenc
         ends = []
         for (method, cell, aside), networks in part.group_by(["method", "cell", "aside"], maintain_order=True):
             look = style_of(method)
-            if method in SHOWN and not aside:
+            if (method in SHOWN or method not in STYLES) and not aside:
                 middle = np.median(np.array(networks["curve_report"].to_list()), axis=0)
                 axes_row[0].plot(networks["curve_seen"][0], middle, color=look["color"], linewidth=1.2)
             loss, filled = networks["report"].mean(), "white" if aside else look["color"]
@@ -66,8 +66,9 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequenc
                     words = {"ha": "right", "va": "bottom", "fontsize": 7, "annotation_clip": True}
                     axes_row[-1].annotate("counted trigram", there, xycoords=("axes fraction", "data"), **words)
         top, bottom = max(ends).y, min(ends).y
+        room = 0.08 * (top - bottom) or 0.08 * abs(top) or 1.0
         for axes in axes_row:
-            axes.set_ylim(bottom - 0.08 * (top - bottom), top + 0.08 * (top - bottom))
+            axes.set_ylim(bottom - room, top + room)
         axes_row[0].set(xlabel="symbols seen", ylabel=f"{name_in(row)}\nloss on the report set (nats)")
         for axes, column in zip(axes_row[1:], against):
             axes.set(**AGAINST[column])

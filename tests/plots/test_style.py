@@ -1,8 +1,11 @@
 """Colours and marks: every estimator that is ours has its own, and a user's gets one by its name."""
 
+import matplotlib.pyplot as plt
+import polars as pl
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.experiments import load
 from tbptt_jax.plots import style
 from tbptt_jax.plots.style import OTHERS, STYLES, style_of
 
@@ -24,3 +27,16 @@ def test_no_two_of_a_users_own_look_the_same_while_there_are_looks(monkeypatch):
     monkeypatch.setattr(style, "STRANGERS", {})
     looks = [tuple(style_of(f"my.py:Mine{i}").values()) for i in range(len(OTHERS))]
     assert len(set(looks)) == len(OTHERS)
+
+
+def test_a_method_of_a_users_own_has_a_curve_where_few_of_ours_have_one():
+    """In the figure of `online`: with snap, which is shown, and ok, which is not."""
+    row = {"task": "mimic()", "cell": "tanh", "learning_rate": 0.1, "diverged_at": -1, "seed": 0, "run": 0}
+    row |= {"selection": 1.0, "report": 1.0, "carried": 4, "cosine": 0.5, "best": None}
+    row |= {"curve_seen": [1, 2], "curve_report": [2.0, 1.0]}
+    methods = ("snap", "ok", "my.py:Mine")
+    table = pl.DataFrame([row | {"method": name, "series": name} for name in methods])
+    figure = load("online").plot(table)["losses"]()
+    colours = [line.get_color() for line in figure.axes[0].lines]
+    plt.close(figure)
+    assert colours == [style_of(name)["color"] for name in sorted(methods) if name != "ok"]
