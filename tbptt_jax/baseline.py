@@ -14,7 +14,7 @@ from tbptt_jax.networks import softmax_loss
 class Trigram(Model):
     """o_t = W_qh tanh(W_he [E x_t, E x_{t−1}] + b_h) + b_q, with the softmax loss.
 
-    Its state is the last two inputs, which no parameter touches: every estimator of its gradient is exact.
+    Its state is the last two inputs, which no parameter touches, so that every truncation gives its exact gradient.
     """
 
     symbols: int

@@ -33,8 +33,8 @@ from tbptt_jax.running.progress import in_time
 def conclude(
     name: str, results: Path, asked: Mapping[str, Any], plan: Plan, store: Store, words: Sequence[str]
 ) -> list[Claim]:
-    """Table, figures, claims and where they come from, in the folder of this grid: what is committed of a run. The
-    claims that more seeds may decide."""
+    """Write what is committed of a run into the folder of its grid: table, figures, claims and where they come from. It
+    gives the claims that more seeds may decide."""
     experiment, choices = load_experiment(name), Choices(**asked)
     place = choices.place(results / experiment.name)
     remember(results / experiment.name, choices, plan)

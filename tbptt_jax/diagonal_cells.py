@@ -85,8 +85,9 @@ class LRU(DiagonalCell):
 
 @dataclass(frozen=True)
 class ELSTM(DiagonalCell):
-    """An LSTM with element-wise recurrence (Irie et al. 2024): f, z by W x + w ⊙ c_{t−1}; c_t = f ⊙ c_{t−1} +
-    (1 − f) ⊙ tanh(z); h_t = σ(W x + w ⊙ c_t) ⊙ c_t, the output, which no step reads."""
+    """An LSTM with element-wise recurrence (Irie et al. 2024): c_t = f ⊙ c_{t−1} + (1 − f) ⊙ tanh(z), with f = σ(a) and
+    the output h_t = σ(o) ⊙ c_t, which no step reads. Each of a, z and o is W x + w ⊙ c + b with weights of its own,
+    where c is c_{t−1} for a and z, and c_t for o."""
 
     name: ClassVar[str] = "elstm"
 
@@ -115,8 +116,8 @@ class ELSTM(DiagonalCell):
 
 @dataclass(frozen=True)
 class MinGRU(DiagonalCell):
-    """The minimal GRU of Feng et al. (2024): h_t = (1 − z) ⊙ h_{t−1} + z ⊙ W x, z = σ(W x): nothing but the input is
-    asked what to keep."""
+    """The minimal GRU of Feng et al. (2024): h_t = (1 − z) ⊙ h_{t−1} + z ⊙ (W x + b), z = σ(W_z x + b_z). The input
+    alone decides what is kept."""
 
     name: ClassVar[str] = "mingru"
 

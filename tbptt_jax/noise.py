@@ -29,9 +29,9 @@ class Drawing(Accompanied):
 
 
 def with_noise(model: Model, batch: Batch, key: Array | None) -> tuple[Model, Batch]:
-    """A model that draws and a batch, as a pair in which what is drawn is given.
+    """A model that draws and its batch, as a pair that draws nothing: what is drawn stands among the inputs.
 
-    It is for `exact`, `cost` and all else that takes no key; `gradient`, `measure` and `train` do it themselves.
+    It is for `exact` and `cost`, which give a model no key; `gradient`, `measure` and `train` do it themselves.
 
     Args:
         model: The model; one that does not draw stays as it is.
@@ -51,5 +51,5 @@ def with_noise(model: Model, batch: Batch, key: Array | None) -> tuple[Model, Ba
 
 
 def noise_key(key: Array | None) -> Array | None:
-    """The key of a model's draws, where an estimator has this one for its own."""
+    """The key for what a model draws, made from the key that an estimator draws by."""
     return None if key is None else jax.random.fold_in(key, 2**31 - 1)

@@ -19,8 +19,8 @@ WARMUP = 100
 
 
 def cosines(model: Model, ests: Sequence, params: Params, draw: Callable[[Array], Batch], key: Array, samples: Any):
-    """Mean cosines of single estimates `[E, E]`, each pair of them on a fresh batch; of an estimator with itself, of
-    two of its estimates."""
+    """The mean cosines `[E, E]` between single estimates of any two estimators on a fresh batch; on the diagonal,
+    between two estimates of the same one."""
     carries = [warmed_up(est, model, params, draw, jax.random.fold_in(key, i), WARMUP) for i, est in enumerate(ests)]
 
     def once(est, carry, batch, key):

@@ -1,9 +1,9 @@
 """How long should segments be? The law of lengths of least variance, against equal gates, ARTBP and the best places.
 
-A cut may look at the age of its segment (ARTBP, `by_age`) or at the step (`optimal`). All truncations here keep as many
-states: averaged over the steps, or where there are the most of them. ARTBP cuts less readily as a segment grows;
-`by_age`, made of a length, rests for half of it and then cuts as readily at every age. The best lengths are those that
-`tb.exact.optimal_cuts` finds for sequences of which none is measured: every variance is exact, and of others.
+A cut may depend on the age of its segment (ARTBP, `by_age`) or on the step (`optimal`). All truncations here keep the
+same number of states, either on average over the steps or in the longest stretch. ARTBP cuts less readily as a segment
+grows; `by_age`, made of a length, never cuts in its first half and then cuts as readily at every age. The best lengths
+are those that `tb.exact.optimal_cuts` finds on other sequences than those that are measured. Every variance is exact.
 """
 
 from tbptt_jax.experiments.best_lengths.claims import CLAIMS, OURS

@@ -1,7 +1,7 @@
-"""What n* depends on: the cell, the radius of its Jacobians, how long it was trained, how long its sequences are.
+"""What n* depends on: the cell, the spectral radius of W_hh, the number of updates, the length of the sequences.
 
-`break_even` computes n* for tanh networks after 1,000 updates. Here one thing at a time is changed of that, at one
-length of truncation, on a task whose credit reaches far and on text.
+`break_even` computes n* for tanh networks after 1,000 updates. Here one of these things at a time is changed (the
+radius, in untrained networks), at one length of truncation, on a task whose credit reaches far and on text.
 """
 
 from tbptt_jax.experiments.break_even.measure import measure

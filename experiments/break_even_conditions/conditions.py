@@ -29,7 +29,7 @@ def ordinary_length(task: str, otherwise: int) -> int:
 
 
 def is_one_change(config: Config) -> bool:
-    """Radii are of drawn networks: they are changed before training."""
+    """Whether at most one thing is changed; radii are changed in untrained networks alone."""
     task: Any = config.task
     other = [config["cell"] != ORDINARY.cell, config["training"] != ORDINARY.training]
     other.append(task.length != ordinary_length(config["task"], task.length))

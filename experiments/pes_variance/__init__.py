@@ -1,9 +1,10 @@
 """The variance of perturbing estimators against the length of their unrolls, on streams of two kinds.
 
-A stream of fixed length is cut into chunks of K steps, with one estimate of its gradient a chunk, parameters held; the
-estimate of the stream's gradient is their sum. PES adds up its noise over the chunks. Where the gradients of all chunks
-are alike, that is many directions tried for one gradient; where they are not, it is noise from other chunks. Mean and
-variance are exact, in the limit of small perturbations, for each of some networks; one of them is sampled too.
+A stream of fixed length is cut into chunks of K steps. The parameters are held, each chunk gives one estimate, and
+their mean is the estimate of the gradient of the stream's loss. PES adds up its noise over the chunks. Where the
+gradients of all chunks are alike, that tries many directions for one gradient; where they are not, it adds noise from
+other chunks. Mean and variance are exact, in the limit of small perturbations, for each of several networks; one of
+them is sampled too.
 """
 
 from tbptt_jax.experiments.pes_variance.claims import CHECKS, CLAIMS, ESTIMATORS, VICOL

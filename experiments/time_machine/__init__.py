@@ -1,11 +1,12 @@
 """The Time Machine, character by character: what truncation costs in perplexity, and what it saves.
 
-Equal data: every training reads the same number of symbols, with dropout and weight decay, and ends where the loss on
-the first half of the held-out text was the smallest; its loss on the second half is reported, beside n-grams that are
-counted. In sequential order the state is carried. With updates "at cuts" segments are the textbook's truncation, chunks
-of τ steps with one update each; `rolling` makes one every τ steps that looks back across them, and artbp one a random
-segment of mean length τ that ends at 4 τ, where the credit of longer ones is lost. With updates "every chunk" of 64
-steps, and in random order, where windows are read from anywhere from an empty state, only the gradient differs.
+Equal data: every training reads the same number of symbols, with dropout and weight decay. It is judged at the moment
+at which its loss on the first half of the held-out text is the smallest, by its loss on the second half, beside counted
+n-grams. In sequential order the state is carried. With updates "at cuts", segments are the textbook's truncation,
+chunks of τ steps with one update each; `rolling` makes an update every τ steps that looks back across chunks; and artbp
+makes one for each random segment, of mean length τ and at most 4 τ steps, beyond which credit is lost. With updates
+"every chunk" of 64 steps only the gradient differs. In random order, where windows are read from anywhere with an empty
+state, the exact gradient stands alone.
 """
 
 from tbptt_jax.experiments.time_machine.claims import CHAPTER, CLAIMS

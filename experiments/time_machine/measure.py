@@ -23,8 +23,8 @@ ORDERS = range(1, 7)  # of the n-grams
 
 
 def makes_sense(config: Config) -> bool:
-    """Updates are made at the cuts of what has a pace of its own (segments, artbp, rolling), in a stream, and of the
-    last two only there; in random order the exact gradient stands alone."""
+    """Whether a cell makes sense: updates at cuts are for what has a pace of its own (segments, artbp, rolling), in a
+    stream; artbp and rolling are measured only so; in random order the exact gradient stands alone."""
     method, est = config.chosen[0].method, config.estimator
     if config["updates"] == "at cuts":
         has_a_pace = est.updates_at_cuts or est.pace(10 * CHUNK).steps_an_update != 10 * CHUNK  # whatever is asked

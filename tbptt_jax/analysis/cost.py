@@ -1,8 +1,8 @@
 """What an estimate costs: floating-point operations, memory, and how many steps must wait for one another.
 
-XLA's own analysis counts the body of a loop once, whatever its length. Here the program is walked as a jaxpr, loops
-counted as often as they turn and what is written twice, as the compiler does it, once. Nothing is computed but that on
-which the number of turns of a loop depends.
+XLA's own analysis counts the body of a loop once, whatever its length. Here the program is walked as a jaxpr: a loop
+counts as often as it turns, and what is written twice counts once, since the compiler computes it once. No number is
+computed but those on which the turns of a loop depend.
 """
 
 from collections.abc import Callable
@@ -166,7 +166,7 @@ def results_of(equation: Any, inputs: Any) -> list:
 
 
 def scan(equation: Any, inputs: Any):
-    """All turns of a scan are alike, unless there is a loop in it whose turns depend on data."""
+    """All turns of a scan cost the same, unless there is a `while` or a `cond` in it, which depend on data."""
     params = equation.params
     body, length = params["jaxpr"], params["length"]
     fixed, carried = scan_parts(equation)

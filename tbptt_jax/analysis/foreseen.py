@@ -21,8 +21,8 @@ def predictor(critic: Critic, state: PyTree) -> Callable[[Array], Array]:
 
 
 def foreseen(critic: Critic | None, run: Trajectory, batch: Batch) -> tuple[list, list]:
-    """As leaves `[T, B, ...]` of the state: s_{t−1}, what a critic predicts that each step passes back, and what it
-    adds to own credit, at the end only; 0 without one. The first of s counts for nothing."""
+    """Two lists of leaves `[T, B, ...]`, as in the state, 0 without a critic: s_{t−1}, what the critic predicts that
+    each step passes back, the first of which does not count; and what it adds to own credit, at the last step only."""
     nothing = [jnp.zeros_like(leaf) for leaf in run.own_credit]
     if critic is None:
         return nothing, nothing

@@ -1,10 +1,10 @@
 """The law of segments' lengths under which truncation that is reweighted has the least variance, at a given memory.
 
-Where only a segment's age decides whether it is cut, credit of loss t through step s, of a segment that starts at i,
-has the weight S(s − i) / S(t − i), S(d) the probability that a segment is longer than d; so what a segment contributes
-is linear in the contributions g_ts = e_tᵀ J_t ⋯ J_{s+1} F_s, and E‖estimate‖² is quadratic in them: of a batch it takes
-no more than the sum over sequences of the products of all pairs (t, s), of which it is a root `[T, T, R]` that is kept.
-One walk over the steps then gives E‖estimate‖² for any law, and its slopes.
+Let cuts depend on a segment's age alone, and let S(d) be the probability that a segment is longer than d. In a segment
+that starts at i, the credit of loss t through step s has the weight S(s − i) / S(t − i). So the estimate is linear in
+the contributions g_ts = e_tᵀ J_t ⋯ J_{s+1} F_s, and E‖estimate‖² is quadratic in them: of a batch it needs only the
+products of all pairs (t, s), summed over sequences, of which a root `[T, T, R]` is kept. One walk over the steps then
+gives E‖estimate‖² for any law, and its slopes.
 """
 
 from functools import partial
@@ -44,7 +44,8 @@ class Contributions(NamedTuple):
 @exactly
 @takes_resets
 def contributions(model: Model, params: Params, batch: Batch, left_out: float = 0.0) -> Contributions:
-    """Those of a batch, but for so much of their sum of squares. Memory is that of T⁴ / 4 numbers, and of T² P."""
+    """The contributions of a batch; its root may lack the part `left_out` of their sum of squares. It takes memory for
+    T⁴ / 4 numbers, and for T² P."""
     length, _ = sequence_shape(batch)
     if length > LONGEST:
         raise UserError(f"batch: at most {LONGEST} steps are needed, since memory grows with T⁴, got {length}")

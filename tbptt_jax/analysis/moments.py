@@ -41,8 +41,8 @@ from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 
 def compiled(function: Callable) -> Callable:
-    """A function of an estimator, a model, parameters and a batch, compiled once for the two former; as it is where
-    the estimator holds arrays: numbers in a program that is being traced, or a critic that has learned."""
+    """The function, compiled once for each estimator and model. It runs as it is where the estimator holds arrays,
+    which are numbers of a program that is being traced, or a critic that has learned."""
     made = jax.jit(function, static_argnums=(0, 1))
 
     @wraps(function)
@@ -216,8 +216,8 @@ def over_sequences(
 def sequence_by_sequence(
     moments: Callable, model: Model, params: Params, batch: Batch, shared: bool, critic: Critic | None = None
 ) -> tuple[Callable, PyTree]:
-    """What `over_sequences` sums, as a function of a part of a pytree whose leading axis are the sequences; of all of
-    it where they are taken as one."""
+    """The function that gives what `over_sequences` sums, and the pytree of its arguments, whose leading axis is the
+    sequences. It is called with one entry of these, or with all where the batch is taken as one sequence."""
     run = trajectory(model, params, batch)
     dynamics = dynamics_of(model, params, run, batch, together=shared)
 

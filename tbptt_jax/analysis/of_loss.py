@@ -84,7 +84,7 @@ def truncation_bias(
         taus: The lengths; None: all from 1 to the number of steps.
 
     Returns:
-        A curve for each of "window" and "segment" (at a random offset), with a value for every length.
+        A curve for "window" and one for "segment" (at offset 0), with a value for every length.
     """
     steps = steps_of(model, params, batch)
     if not steps:

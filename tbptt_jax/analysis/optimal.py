@@ -58,16 +58,17 @@ def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | floa
 
 
 def optimal_chances(est: Telescope, spectrum: LagSpectrum, cost: float | None = None) -> tuple[float, ...]:
-    """The optimal chances for a telescope's horizons, from the norms of the Δ_n; the cost of N is H_N J-products.
+    """The optimal chances for a telescope's horizons, from a spectrum by lag; N = n costs H_n J-products.
 
-    Russian roulette, of all with that expected cost the least variance: P(N ≥ n) ∝ √(c_n / (H_n − H_{n−1})), at most 1,
-    with c_n = ‖R_n‖² − ‖R_{n+1}‖², R_n = Σ_{m≥n} Δ_m, made not to rise by pooling neighbours. A single sample, the
-    least second moment × expected cost: q(n) ∝ ‖Δ_n‖ / √H_n.
+    For Russian roulette they have the least variance of all chances with a given expected cost:
+    P(N ≥ n) ∝ √(c_n / (H_n − H_{n−1})), at most 1, with c_n = ‖R_n‖² − ‖R_{n+1}‖² and R_n = Σ_{m≥n} Δ_m, where
+    neighbours are pooled so that the chances do not rise. For a single sample they have the least product of second
+    moment and expected cost: q(n) ∝ ‖Δ_n‖ / √H_n.
 
     Args:
         est: The telescope, which says its horizons and whether it takes a single sample.
         spectrum: What `lag_spectrum` gives, of all lags.
-        cost: The expected cost that roulette may have; None: that of `est`.
+        cost: The expected cost that roulette may have, which needs one; a single sample does not use it.
 
     Returns:
         The chances, for `telescope(chances=...)`.

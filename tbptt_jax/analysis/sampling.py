@@ -185,7 +185,7 @@ def summarize(sums: GroupSums, pilot: Any, exact: Any, samples: int, quantile: A
     square = jnp.sum(products) - jnp.trace(products)  # Σ_{a≠b} ⟨d_a, d_b⟩
 
     def statistics(kept):
-        """Debiased ‖E d‖², variance, and ‖E g‖² of the groups that are kept: weights 0 or 1, `[32]`."""
+        """The variance and the debiased signal-to-noise ratio of the groups that are kept: weights 0 or 1, `[32]`."""
         groups = jnp.sum(kept)
         number = groups * per_group
         mean = kept @ about / groups

@@ -64,8 +64,8 @@ def of_law(est: Estimator, length: int, asked: str, of_walk: Callable, of_patter
 
 @singledispatch
 def cut_by_step_and_age(law: Law | None, length: int) -> np.ndarray | None:
-    """The probability of a cut before step t, from 0, of a stretch of d steps: `[T, T]`, at [t, d − 1]; None where that
-    does not say all, as of cuts that belong together."""
+    """At [t, d − 1] of `[T, T]`, the probability of a cut before step t (from 0) where the stretch has lasted d steps;
+    None where these do not determine the cuts, as when several are drawn together."""
     return None
 
 

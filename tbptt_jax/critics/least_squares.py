@@ -13,7 +13,7 @@ from tbptt_jax.pytree import Real
 
 
 class Moments(NamedTuple):
-    """Running means of φφᵀ and φcᵀ over states and credits, and the weights that solve them."""
+    """Discounted sums of φφᵀ and φcᵀ over states and credits, and the weights that solve the least squares."""
 
     features: Float[Array, "F F"]
     products: Float[Array, "F H"]
@@ -24,8 +24,8 @@ class Moments(NamedTuple):
 class Linear(Critic):
     """s(h) = W (h, 1), by least squares: no learning rate to tune.
 
-    A chunk counts `memory` times as much as the one after it; `ridge` is added to the diagonal of E φφᵀ, as a part of
-    its mean.
+    A chunk counts `memory` times as much as the one after it. To the diagonal of Σ φφᵀ, φ the features, `ridge` times
+    the mean of that diagonal is added.
     """
 
     memory: Real = 0.99

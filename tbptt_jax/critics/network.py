@@ -23,11 +23,12 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Network(Critic):
-    """A critic of two functions, `init(key, h [1, H])` and `apply(params, h [N, H]) → [N, H]`, such as the methods of a
-    flax.linen module; fitted by a step of Adam a chunk.
+    """A critic that is a network of your own, fitted by one step of Adam a chunk.
 
-    It predicts 0 before it has seen a chunk. What it gives is in units of the credits' size, a running mean of which is
-    kept, so that a learning rate does not hang on the loss.
+    `make(key, h [1, H])` gives its parameters and `apply(params, h [N, H])` its output `[N, H]`: `init` and `apply` of
+    a flax.linen module will do. Predictions are the output times the size of the credits, the root of a running mean of
+    their squares, so that a learning rate does not depend on the scale of the loss. Before the first chunk that size is
+    0, and so is every prediction.
     """
 
     make: Callable | None = field(default=None, metadata={"static": True})

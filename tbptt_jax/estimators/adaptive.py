@@ -30,8 +30,8 @@ class Choice(NamedTuple):
 
 
 class Norms(NamedTuple):
-    """What is streamed, as running means over `chunks` chunks: φ_k = ‖G_k‖, ‖Σ_{i≤k} G_i‖ (with the readout's part),
-    and, for k up to K, the share of the losses that have k steps before them in the chunk."""
+    """The state, and running means over `chunks` chunks: of φ_k = ‖G_k‖, of ‖Σ_{i≤k} G_i‖ (with the readout's part),
+    and, for k up to K, of the share of the losses that have k steps before them in the chunk."""
 
     state: PyTree
     lag: Float[Array, "K"]

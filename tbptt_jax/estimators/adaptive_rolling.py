@@ -25,9 +25,10 @@ class Rolled(NamedTuple):
 class AdaptiveRolling(Adaptive):
     """`adaptive`, whose τ is how far a chunk's first loss looks back, into earlier chunks too.
 
-    The losses of every `every` steps see between τ and τ + every − 1 steps: it is `rolling(τ + every − 1, every)` with
-    the τ of `adaptive`, measured over these steps and the `longest` before them, which run again under the parameters
-    of now. Experiments make an update of each; of a longer chunk, the estimate is the mean over them.
+    The losses of every `every` steps see between τ and τ + every − 1 steps, as in `rolling(τ + every − 1, every)`. τ is
+    chosen as by `adaptive`, from norms over these steps and the `longest` before them, which run again under the
+    current parameters. Experiments make an update every `every` steps; the estimate of a longer chunk is the mean over
+    its pieces of `every` steps.
     """
 
     every: int = field(default=10, metadata={"static": True})

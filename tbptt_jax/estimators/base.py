@@ -1,9 +1,9 @@
 """An estimator answers one question: what is the gradient of this chunk's loss?
 
 It is a frozen dataclass whose fields are its hyperparameters, and a pytree whose leaves are the numbers among them. As
-an ordinary argument of a jitted function it never recompiles it when they change (from one float to another, that is),
-and `vmap` over a stacked one is a whole sweep in one program. Closed over, or as a static argument, its numbers are
-constants of the program.
+an ordinary argument of a jitted function it causes no recompilation when one float is replaced by another, and `vmap`
+over a stacked estimator runs a whole sweep in one program. Where an estimator is closed over, or is a static argument,
+its numbers are constants of the program.
 """
 
 from abc import ABC, abstractmethod
@@ -40,8 +40,8 @@ Carry = PyTree
 
 
 class Pace(NamedTuple):
-    """How an estimator is trained on a stream: in chunks of how many steps, and how many steps of the stream an update
-    takes on average."""
+    """How an estimator is trained on a stream: how many steps a chunk has, and how many steps of the stream an update
+    reads on average."""
 
     chunk: int
     steps_an_update: float
@@ -198,9 +198,9 @@ class WindowedEstimator(LookingBack):
 
 
 def warmed_up(est: Estimator, model: Any, params: Params, batch: Any, key: Array | None, chunks: Whole) -> Carry:
-    """What an estimator carries that has seen a batch so many times, each time from its start: one that learns how to
-    estimate has learned from it, and for any other this is what it carries at first. `batch` may be a function that
-    draws one by a key: then it has seen so many fresh ones."""
+    """What an estimator carries after it has seen a batch so many times, each time from the start. One that learns how
+    to estimate has learned from it; any other carries what it carries at first. `batch` may be a function that draws a
+    batch by a key: then every batch that it has seen was a fresh one."""
     draw = batch if callable(batch) else lambda key: batch
     init_key, key = (None, None) if key is None else jax.random.split(key)
     carry = est.init(model, params, draw(init_key), init_key)

@@ -12,12 +12,12 @@ from tbptt_jax.jax_internals import is_traced
 
 @dataclass(frozen=True)
 class ByAge(RenewalEstimator):
-    """Cut a segment that has lasted d steps with probability cuts[d − 1], the last of them where it has lasted longer;
-    reweight where not.
+    """Cut a segment with a probability of its own for every age, and reweight where it is not cut.
 
-    One number is `randomized`, numbers that fall like those of `artbp` are that. `of_length` makes one that rests: no
-    cut in the first half of the mean length, then one as likely at every age. `exact.optimal_cuts` gives the numbers of
-    least variance for a batch.
+    A segment that has lasted d steps is cut with probability cuts[d − 1], and with the last of them where it has lasted
+    longer. With one number this is `randomized`; with numbers that fall like those of ARTBP it is `artbp`. `of_length`
+    makes one that rests: it never cuts in the first half of the mean length, and then cuts as readily at every age.
+    `exact.optimal_cuts` gives the numbers of least variance for a batch.
     """
 
     cuts: Any

@@ -24,8 +24,10 @@ class Directed(NamedTuple):
 
 @dataclass(frozen=True)
 class Dodge(Estimator):
-    """(dL/dv) v of random directions v ~ N(0, I), each drawn once for a stream: of a chunk's loss by all parameters
-    there have been, which its tangent carries from chunk to chunk. `forward_gradient` starts anew at every chunk."""
+    """(dL/dv) v, the mean over random directions v ~ N(0, I), each of which is drawn once for a stream.
+
+    L is the loss of a chunk as a function of the parameters in all steps so far: how a direction has moved the state is
+    carried from chunk to chunk. `forward_gradient` starts anew at every chunk."""
 
     directions: int = field(default=1, metadata={"static": True})
     name: ClassVar[str] = "dodge"
@@ -47,20 +49,14 @@ class Dodge(Estimator):
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         state, kept, moved = carry
         flat, restore = ravel_pytree(params)
-        begins = jnp.all(kept == 0)
         drawn = jax.random.normal(self.require_key(key), kept.shape, kept.dtype)
-        directions = jnp.where(begins, drawn, kept)
+        directions = jnp.where(jnp.all(kept == 0), drawn, kept)
 
         def loss(flat, leaves):
             value, after = chunk_loss(model, restore(flat), with_floats(state, leaves), batch)
             return (value, floats(after)), after
 
-        def at_the_start(flat):
-            return floats(model.initial_state(restore(flat), sequence_shape(batch)[1]))
-
         def along(direction, moved):
-            first = jax.jvp(at_the_start, (flat,), (direction,))[1]
-            moved = [jnp.where(begins, new, old) for new, old in zip(first, moved)]
             at, tangents = (flat, floats(state)), (direction, moved)
             (value, _), (slope, moved), after = jax.jvp(loss, at, tangents, has_aux=True)
             return value, after, slope, moved

@@ -61,16 +61,17 @@ class Reaches:
 class GatedEstimator(Truncation):
     """A truncation that scales the credit between steps: δ_t = e_t + gate_{t+1} J_{t+1}ᵀ δ_{t+1}.
 
-    With `states`, a number or "sqrt", so many states are kept at once at most, and the others are made again when they
+    With `states`, a number or "sqrt", at most so many states are kept at once, and the others are made again when they
     are needed: the same estimate for more forward passes (Griewank 1992). With a `critic`, such as `linear()`, credit
     is predicted where it is cut: δ_t = e_t + s_t + gate_{t+1} (J_{t+1}ᵀ δ_{t+1} − s_t). With `parallel`, all steps of a
     recurrence that is linear in its state (lru, mingru) are made at once, and so is their credit: the same estimate in
-    log₂ T turns instead of T, for log₂ T times the work; on devices that have room. With a `reach`, credit crosses the
-    chunks of a stream: so many steps before a chunk run again under the parameters of now, and losses see them through
-    the same gates. An unbiased estimate then is one of all lags up to `reach`, wherever a chunk begins.
+    about 2 log₂ T turns instead of T, for a few times the arithmetic of the recurrence. With a `reach`, credit crosses
+    the chunks of a stream: so many steps before a chunk run again under the current parameters, and losses see them
+    through the same gates. An unbiased estimator is then unbiased for all lags up to `reach`, wherever a chunk begins.
 
-    A subclass with `sees_inputs = True` has gates that depend on what is read: `gates` takes `inputs` then, leaves
-    `[T, B, ...]`; with `sees_states = True`, on the state that each step starts from: it takes `states`.
+    A subclass whose gates depend on what is read sets `sees_inputs = True`, and its `gates` takes `inputs`, leaves
+    `[T, B, ...]`. One whose gates depend on the state that each step starts from sets `sees_states = True`, and its
+    `gates` takes `states`.
     """
 
     states: int | str | None = field(default=None, metadata={"static": True})

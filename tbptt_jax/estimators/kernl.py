@@ -23,7 +23,7 @@ class Kernel(NamedTuple):
     filtered: Float[Array, "H"]
     """The noise that it had, decayed."""
     slope: Float[Array, "H"]
-    """Of that by the rates of decay."""
+    """Derivative of `filtered` by the decay rates."""
     spread: Float[Array, "H H"]
     rates: Float[Array, "H"]
 

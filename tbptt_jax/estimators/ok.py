@@ -16,11 +16,11 @@ from tbptt_jax.gradients.influence.summed import as_parameters, units
 
 @dataclass(frozen=True)
 class OK(InfluenceEstimator):
-    """Carry M ≈ Σ_{i≤r} u_i ⊗ A_i. A step makes r + 1 products of it, Σ u_i ⊗ J A_i + â ⊗ D, of which r random ones
-    are made with the same mean and the least variance that is possible.
+    """Carry M ≈ Σ_{i≤r} u_i ⊗ A_i, whose number of products is kept at r with the least variance in each step.
 
-    That takes the singular values of the sum, (r + 1) × (r + 1) of them. For the cells of `kf_rtrl`, whose variance is
-    larger at r = 1 in each such step.
+    A step makes r + 1 products of the sum, Σ u_i ⊗ J A_i + â ⊗ D. They are replaced by r random products with the same
+    mean and the least possible variance, which takes the singular values of an (r + 1) × (r + 1) matrix. It is for the
+    same cells as `kf_rtrl`, which has more variance in each such step than this with r = 1.
     """
 
     rank: int = field(default=1, metadata={"static": True})

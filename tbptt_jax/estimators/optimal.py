@@ -37,11 +37,11 @@ class Weights(NamedTuple):
 class Optimal(Estimator):
     """Randomized truncation with a keep probability of its own for every step, `keep` on average, learned as it goes.
 
-    The probabilities follow a running estimate of the costs of cuts at every step of a chunk, and are `keep` everywhere
-    in the first one. That takes one more backward pass a chunk, which is not cut and so keeps all states, and two jvps.
-    A chunk moves them by 1 − `memory` of the way, since the costs react to them: faster, they run away where credit is
-    carried over many lags. `longest` is the largest number of steps that a chunk may have. `scheduled(keeps)` takes
-    probabilities that are given.
+    The probabilities follow a running estimate of what a cut costs at every step of a chunk; in the first chunk they
+    are `keep` everywhere. The estimate takes two jvps and one more backward pass a chunk, which is not cut and so keeps
+    all states. A chunk moves it by 1 − `memory` of the way. The costs depend on the probabilities in turn, so that
+    larger moves run away where credit is carried over many lags. `longest` is the largest number of steps that a chunk
+    may have. `scheduled(keeps)` takes probabilities that are given.
     """
 
     keep: Real = 0.9

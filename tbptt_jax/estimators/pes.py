@@ -17,8 +17,8 @@ from tbptt_jax.pytree import Real
 
 
 class Promise:
-    """What the mean of particles is that may start anew: of the class, and of an instance that says after how many
-    chunks."""
+    """The `unbiased` of particles: "stream" for the class and for instances that never start anew, "never" for those
+    that start anew after some chunks."""
 
     def __get__(self, est: Any, kind: Any):
         return "stream" if est is None or est.chunks is None else "never"

@@ -41,8 +41,8 @@ class Crossed(NamedTuple):
     credits: Float[Array, "T B H"]
 
     def lessons(self, beyond: bool) -> tuple[Array, Array]:
-        """What a critic learns from: of a chunk's first state only where it stood for this chunk in the one before, for
-        no parameter has led to a state that is given."""
+        """The states and credits that a critic learns from. A chunk's first state is given, and no parameter has led to
+        it: it is among them only with `beyond`, where the critic has stood for this chunk."""
         first = 0 if beyond else 1
         states, credits = (part[first:].reshape(-1, part.shape[2]) for part in self)
         return states, credits

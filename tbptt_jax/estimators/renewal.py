@@ -30,7 +30,7 @@ class RenewalEstimator(GatedEstimator):
 
     @property
     def updates_at_cuts(self) -> bool:  # type: ignore[override]
-        """In a stream; with a reach, cuts lie in chunks of one length, and losses look across."""
+        """True without a reach; with one, chunks have one length, and losses look back across them."""
         return not self.reach
 
     def pace(self, chunk: int):

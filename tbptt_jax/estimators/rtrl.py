@@ -16,9 +16,9 @@ class RTRL(InfluenceEstimator):
     """Carry the whole influence forward: M_t = F_t + J_t M_{t−1}.
 
     Within a chunk it is full backpropagation; in a stream its gradient crosses from chunk to chunk, exactly as long as
-    the parameters are held. It holds H × P numbers a sequence; P times as many as the units that a parameter ever
-    reaches where these are few, as in the diagonal recurrences `lru`, `elstm` and `mingru`, which the structure of the
-    model's step says by itself.
+    the parameters are held. It holds H × P numbers a sequence, or K × P where no parameter ever reaches more than
+    K ≤ H/2 numbers of the state. That is so in the diagonal recurrences `lru`, `elstm` and `mingru`, and it is read off
+    the structure of the model's step.
     """
 
     unbiased: ClassVar[str] = "stream"

@@ -59,12 +59,12 @@ class Segment(GatedEstimator):
         return self.tau
 
     def pace(self, chunk: int):
-        """From a fixed place on, the textbook's truncation: chunks of tau steps, with one update each, within which
-        nothing is cut. Random offsets need the others' chunks."""
+        """With offset 0 this is the textbook's truncation: chunks of tau steps, with one update each, within which
+        nothing is cut. With any other offset it is trained in the same chunks as other estimators."""
         return Pace(int(self.tau), float(self.tau)) if self.offset == 0 else super().pace(chunk)
 
     def laid_at_random(self):
-        """From a fixed offset on, what a loss sees depends on where it stands."""
+        """With offset 0, what a loss sees depends on where it stands; other offsets stay as they are."""
         return replace(self, offset="random") if self.offset == 0 else self
 
     @property
@@ -137,8 +137,8 @@ def in_segments(batch: Batch, first: Any, tau: int, number: Any) -> Batch:
 
 
 def in_segments_from(batch: Batch, first: Any, tau: int, number: Any) -> Batch:
-    """A segment of a batch of which the first ends after `first` steps, for `Stopping`: behind it there is no step.
-    What stands there is its last one's again, so that nothing is read of a state that has no loss."""
+    """A segment of a batch whose first segment ends after `first` steps, as `Stopping` reads it. A segment that is too
+    short is filled up with copies of its last step, which are marked as no steps and have weight 0."""
     length, batch_size = sequence_shape(batch)
     start = number * tau - (-first) % tau
     begin, end = jnp.maximum(start, 0), jnp.minimum(start + tau, length)

@@ -22,13 +22,13 @@ class Sketch(NamedTuple):
 
 @dataclass(frozen=True)
 class Sketched(InfluenceEstimator):
-    """Carry the influence where a parameter acts on a unit directly, exactly as SnAp-1 does, and of all that this
-    leaves out the best approximation of rank r: L Rᵀ ← the r largest singular values of J L Rᵀ and of what J takes out
-    of the direct places.
+    """SnAp-1, beside the best approximation of rank r of all that it leaves out of the influence.
 
-    Nothing is lost from r = H on. What is lost is known: `error` bounds the distance to the true influence,
-    error ← ‖J‖ error + ‖what was thrown away‖, and so Σ_t ‖e_t‖ error_t bounds the bias. Between steps it would hold
-    P + r (H + P) numbers; here the sparse part is held as a matrix, and a step takes as long as RTRL's.
+    Where a parameter acts on a unit directly, the influence is carried as SnAp-1 does. The rest is L Rᵀ, made at each
+    step of the r largest singular values of J L Rᵀ and of what J takes out of the direct places. Nothing is lost from
+    r = H on. What is lost is known: `error` bounds the distance to the true influence, error ← ‖J‖ error + ‖what was
+    thrown away‖, and so Σ_t ‖e_t‖ error_t bounds the bias. P + r (H + P) numbers would do between steps; here the
+    sparse part is held as a matrix, and a step takes as long as one of RTRL.
     """
 
     rank: int = field(default=4, metadata={"static": True})

@@ -21,10 +21,10 @@ from tbptt_jax.pytree import Real
 class UORO(InfluenceEstimator):
     """Carry M ≈ s̃ θ̃ᵀ, unbiased by random signs: s̃ ← ρ0 J s̃ + ρ1 ν, θ̃ ← θ̃/ρ0 + νᵀF/ρ1, ν of ±1.
 
-    ρ0 = √(‖θ̃‖/‖J s̃‖) and ρ1 = √(‖νᵀF‖/‖ν‖) balance the two factors; `epsilon` is added to each norm. One jvp and one
-    vjp a step, H + P numbers a sequence; with `rank` r it is the mean of r such products, drawn apart. With a `memory`
-    of several steps credit is backpropagated within blocks of so many, without noise, and carried so from block to
-    block alone; a chunk is a whole number of blocks.
+    ρ0 = √(‖θ̃‖/‖J s̃‖) and ρ1 = √(‖νᵀF‖/‖ν‖) balance the two factors; `epsilon` is added to each norm. A step takes one
+    jvp and one vjp, and H + P numbers a sequence are carried. With `rank` r, the mean of r such products with signs of
+    their own is carried. With a `memory` of several steps, credit is backpropagated without noise within blocks of so
+    many steps, and the product is carried from block to block only; a chunk must be a whole number of blocks.
     """
 
     epsilon: Real = 1e-7

@@ -47,9 +47,10 @@ def needed(rows: pl.DataFrame, what: str) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Side:
-    """Rows of a table: those that fulfil `where`. Of what is named in `best` (learning rates, say) they have the value
-    whose mean of the column `chosen_by` over seeds is the smallest, in each setting. Where there is more than one row a
-    seed, `pooled` says that their mean is meant. `quantity` is a column to be compared in the place of the claim's."""
+    """The rows of a table that fulfil `where`. Of the columns named in `best` (learning rates, say) only those values
+    are kept whose mean over seeds of the column `chosen_by` is the smallest, in each setting. With `pooled` a seed may
+    have more than one row, and their mean is compared. `quantity` is a column that is compared in the place of the
+    claim's."""
 
     name: str
     where: pl.Expr

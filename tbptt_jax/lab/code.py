@@ -26,7 +26,7 @@ DECIDES_ALL_THE_SAME = {f"tbptt_jax.lab.{name}" for name in ("learning", "masked
 
 
 def code_of(files: Iterable[Path]) -> dict[str, str]:
-    """Of these files and of all that they lead to, by name, what the code in them is: a digest of each."""
+    """A digest of the code in each of these files, and in each file that they lead to, by name."""
     found: dict[Path, str] = {}
     waiting = [file.resolve() for file in files]
     while waiting:

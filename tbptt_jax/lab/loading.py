@@ -1,4 +1,4 @@
-"""The one way to what was measured: one experiment, one grid, of one making; and it says what that is."""
+"""The one way to load what was measured: one grid of one experiment, all made alike, and a line that says which."""
 
 import json
 from collections import Counter
@@ -98,8 +98,8 @@ def made_by(words: dict[str, Any] | None, planned: Plan) -> str:
 
 
 def why_stale(store: Store, planned: Plan) -> Counter:
-    """Of the cells that have only records that do not fit, how many there are for each reason: what the nearest of
-    their records was made of."""
+    """How many cells have only records that do not fit, by reason: what is different now from when the record was made
+    that comes nearest."""
     made: dict[str, list[str]] = {}
     for (identity, origin), place in store.places.items():
         if place.status == "done":

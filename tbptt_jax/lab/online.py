@@ -52,9 +52,9 @@ def learn_online(
     watch: Callable[[PyTree], PyTree],
     seeds: Array,
 ) -> Learned:
-    """One update a chunk, by the mean of the workers' estimates, each on the chunk that it stands before; at the end of
-    the episode it starts anew. `chunks` has leaves `[C, T, B, ...]`. An update that is not finite is not made. There is
-    a training for each of the keys `seeds`, side by side."""
+    """Train online: every update takes the mean of the workers' estimates, each on its own next chunk. At the end of
+    the episode a worker starts it anew. `chunks` has leaves `[C, T, B, ...]`. An update that is not finite is not made.
+    There is a training for each of the keys `seeds`, side by side."""
     if updates < 1 or updates % evaluations:
         raise UserError(f"updates: a multiple of the {evaluations} evaluations is needed, got {updates}")
     count = len(chunks.targets)

@@ -84,8 +84,8 @@ def clipped_adam(rate: Any) -> optax.GradientTransformation:
 
 
 def losses_apart(model: Model, task: Task) -> Callable[[Any], dict[str, Array]]:
-    """Of parameters, the losses by which something may be chosen, and those that are reported: of two halves of the
-    sequences that are held out. It is what a training watches."""
+    """A function of the parameters, for a training to watch: the losses on two halves of the held-out sequences,
+    "selection", by which something may be chosen, and "report", which is reported."""
     if task.batch_size is not None:
         batch_size = max(1, SEQUENCES // 16)  # a held-out set has as many sequences as 32 batches
         task = replace(task, batch_size=batch_size)  # type: ignore[type-var]

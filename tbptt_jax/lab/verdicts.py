@@ -78,8 +78,9 @@ def judged(claim: Compared, settings: Mapping[tuple, np.ndarray]) -> tuple[str, 
 
 
 def errors(claim: Compared, settings: int) -> tuple[float, float]:
-    """Of one setting's interval: where all must hold at once, and where the claim is only to be reproduced. It is by
-    mistake only if one of those settings errs that are not among the `enough` that it is true of, at most."""
+    """The error probabilities allowed to one setting's interval: where all intervals must hold at once, and where the
+    claim is only to be reproduced. A false claim fails in settings − enough + 1 settings at least, and is reproduced by
+    mistake only if one of their intervals errs."""
     return ERROR / settings, ERROR / (settings - enough_of(claim, settings) + 1)
 
 
@@ -125,9 +126,9 @@ def outcome_of(claim: Compared, one: Interval) -> str:
 
 
 def seeds_for(claim: Compared, one: Interval, alone: Interval) -> int:
-    """How many seeds would decide a setting, or reproduce it alone, if they are distributed as those that there are; −1
-    where `MOST` would not. Of one seed alone the spread is not known: more than `FEWEST` are needed for any
-    interval."""
+    """How many seeds would decide a setting, or reproduce the claim in it alone, if further seeds are distributed as
+    those so far; −1 where not even `MOST` would. One seed alone tells nothing of the spread, so that a few more than
+    `FEWEST` are named."""
     if one.seeds < 2:
         return FEWEST + 2
     for seeds in range(max(FEWEST, one.seeds + 1), MOST + 1):

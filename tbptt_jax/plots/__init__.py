@@ -1,1 +1,1 @@
-"""From rows to figures: the only place that imports matplotlib."""
+"""From rows to figures: only this and the experiments' `figures.py` import matplotlib."""

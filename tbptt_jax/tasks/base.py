@@ -1,6 +1,6 @@
-"""A task says where batches come from: episodes, each a fresh batch of whole sequences, or streams without an end.
+"""A task says where batches come from: episodes, each a fresh batch of whole sequences, or streams, endless or not.
 
-A stream is read in chunks and a model's state is carried from one to the next. Everything is a pure function of keys
+A stream is read in chunks, and a model's state is carried from one to the next. Everything is a pure function of keys
 and sources and runs inside a compiled program, so batches are made where the model is trained.
 """
 

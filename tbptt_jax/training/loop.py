@@ -49,7 +49,7 @@ class History(NamedTuple):
     """
 
     step: np.ndarray
-    """Updates made, `[E]`."""
+    """Estimates made, `[E]`."""
     seen: np.ndarray
     """Steps of data read, over all sequences of the batch, `[..., E]`."""
     loss: np.ndarray

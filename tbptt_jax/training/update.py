@@ -23,8 +23,8 @@ from tbptt_jax.tasks.base import Task
 class Run(NamedTuple):
     """A training run at one moment; `seen` counts the steps that it has read of every sequence.
 
-    One that diverged stays as it was before the update (`diverged_at`, from 0; −1: none) that gave a number that is not
-    finite.
+    A run that diverged stays as it was before the update that gave a number that is not finite; `diverged_at` is the
+    number of that update, from 0, and −1 where there is none.
     """
 
     params: PyTree

@@ -1,5 +1,6 @@
 """Estimators that perturb, in float64: exact means by Gauss-Hermite quadrature where the loss is quadratic."""
 
+from dataclasses import fields
 from itertools import product
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.networks import RNN
 from tests.problems import distance, problem, total
 from tests.tiers import thorough
 
@@ -126,8 +128,15 @@ def test_forward_gradients_along_all_axes_are_the_gradient():
 
 
 def test_a_direction_that_is_kept_sees_the_whole_stream():
-    """As above, of the gradient by parameters that the chunks before have had too."""
-    model, params, batch = problem("lstm")
+    """As above, of the gradient by parameters that the chunks before have had too; the first state is data."""
+    network, params, batch = problem("lstm")
+
+    class Begun(RNN):
+        def initial_state(self, params, batch_size):
+            start = super().initial_state(params, batch_size)
+            return jax.tree.map(lambda leaf: leaf + 0.3 + jnp.sum(params["cell"]["W_hx"]), start)
+
+    model = Begun(**{field.name: getattr(network, field.name) for field in fields(network)})
     batch = batch._replace(weights=jnp.ones_like(batch.weights))
     est, count, length = tb.Dodge(5), 3, len(batch.inputs) // 3
 

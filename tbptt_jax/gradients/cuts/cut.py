@@ -84,9 +84,9 @@ class Stepwise(AnyCut):
 
     @abstractmethod
     def push(self, step: Callable, at: tuple, moving: tuple[list, list, list]) -> tuple[list, list]:
-        """Through one step, whose leaf of the cut this is: what is carried on, and the perturbation of the output. The
-        step is a function of floats of consts, state and input, which are `at` and move by `moving`; of the state that
-        is what is carried."""
+        """Move through one step, on the cut of that step: give what is carried on, and the perturbation of the output.
+        `step` is a function of the floats of consts, state and input. They are `at`, and move by `moving`, whose part
+        for the state is what is carried."""
 
 
 def add(a: list, b: list) -> list:

@@ -91,8 +91,9 @@ def run(
 def scan_holding(
     step: Callable, consts: list, init: PyTree, xs: PyTree, length: int | None, unroll: Any
 ) -> tuple[PyTree, PyTree]:
-    """`lax.scan`, with what the step computes of consts alone made before the loop, and held there: of a transposed
-    matrix a copy in the order in which the loop reads it, which a compiler left to itself undoes."""
+    """`lax.scan`, where all that the step computes from consts alone is made before the loop and held there. A
+    transposed matrix, for example, is held as a copy in the order in which the loop reads it, which the compiler would
+    otherwise undo."""
     x = jax.tree.map(lambda leaf: leaf[0], xs)
     program, shapes = jax.make_jaxpr(step, return_shape=True)(consts, init, x)
     structure, leaves = jax.tree.structure(shapes), jax.tree.leaves(consts)

@@ -254,7 +254,8 @@ class Truncates(ABC):
     They are computed beforehand, by one more forward pass."""
 
     parallel: ClassVar[Any] = False
-    """Whether it makes all steps of a linear recurrence at once; of a loop's step that is not known."""
+    """Whether it makes all steps of a linear recurrence at once; `scan` refuses it, since it cannot know that a step is
+    linear."""
 
     @abstractmethod
     def cut(self, key: Array | None, length: int, batch_size: int | None) -> Cut:

@@ -1,8 +1,8 @@
 """`linear_scan`: a linear recurrence, all of its steps at once, with credit that can be cut.
 
-What h_t = a_t ⊙ h_{t-1} + b_t is after many steps is of the same form as after one, so that T steps take log₂ T turns
-of a tree (`jax.lax.associative_scan`). A perturbation of h follows a recurrence of factors gate_t · a_t, and credit the
-same one backwards: both are such trees too.
+Many steps of h_t = a_t ⊙ h_{t-1} + b_t compose to one step of the same form, so that T steps take about 2 log₂ T turns
+of a tree (`jax.lax.associative_scan`). A perturbation of h follows the recurrence with the factors gate_t · a_t, and
+credit follows it backwards: both are computed by such a tree too.
 """
 
 from typing import Any
@@ -97,8 +97,8 @@ def gated(factors: Array, added: Array, init: Array, gates: Array) -> Array:
 
 @gated.defjvp
 def derivative(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    """A perturbation's own recurrence: of what is before a step, so much as the gate lets through, and what the step
-    adds. A derivative of this derivative passes the same gates."""
+    """The recurrence of a perturbation: a step carries on as much of it as the gate lets through, and adds its own
+    part. A derivative of this derivative passes the same gates."""
     factors, _, init, gates = primals
     factors_dot, added_dot, init_dot, _ = tangents
     states = gated(*primals)

@@ -53,11 +53,12 @@ class Flow(NamedTuple):
 
 
 class Pullbacks:
-    """For every step t, the linear map (credit on h_t, cotangent of y_t) → credit on h_{t-1}; and of many steps side by
-    side, what consts receive from all of them, each one's credit, and what each x receives.
+    """The pullbacks of the steps. `step` is the linear map (credit on h_t, cotangent of y_t) → credit on h_{t-1} of one
+    step; `side_by_side` gives, for many steps at once, what consts receive from all of them, the credit that each step
+    passes back, and what each x receives.
 
-    `consts` are those that move; `saved` is what the steps remember, stacked, and who asks for a step says what of it
-    is the step's.
+    `consts` are those that move. `saved` is what the steps remember, stacked; a caller hands to `step` the slice of its
+    step.
     """
 
     def __init__(self, consts: list, saved: PyTree, step: Callable, side_by_side: Callable):

@@ -133,8 +133,8 @@ def take(slots: PyTree, place: Any) -> PyTree:
 
 
 def keep_to_cut(cut: Stepwise, tree: PyTree) -> PyTree:
-    """What the forward pass is of: where something is cut, its states have no derivative that would be cut in the same
-    places, and asking for one is an error."""
+    """The tree that the forward pass reads. Where something is cut, the states that it makes have no derivative that
+    would be cut in the same places, and taking a second derivative is an error."""
     return tree if cut.is_exact else differentiated_once(tree)
 
 

@@ -33,7 +33,7 @@ def scan(
     """`jax.lax.scan(f, init, xs, length, reverse, unroll)` with a backward pass that can be cut.
 
     The values are those of `lax.scan`, and so are the gradients where nothing is cut. With a cut it has derivatives of
-    every order, in both modes: of one and the same cut linear map.
+    every order, in both modes, of one and the same cut linear map; with a cut and `states`, first derivatives only.
 
     Args:
         f: The step, (state, x) → (state, y).
@@ -50,8 +50,8 @@ def scan(
         batch_axis: The axis of all leaves of the state along which sequences lie side by side: gates are drawn for
             each.
         states: How many states are kept at once for the backward pass, a number or "sqrt" (2 √T of them); the others
-            are made again. It goes with no cut, with gates, and with every truncation but those whose windows are as
-            long as is drawn or found (`telescope`, `adaptive`).
+            are made again. It goes with no cut, with gates, and with every truncation but `telescope`, which draws the
+            length of its window, and a window whose `tau` is traced.
 
     Returns:
         The last state, and the ys `[T, ...]`.
