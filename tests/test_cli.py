@@ -93,7 +93,8 @@ class Biased(tb.GatedEstimator):
 """
 
 
-@pytest.mark.parametrize("slip", cases([0.1, 0.01], lambda slip: slip == 0.01))
+@thorough
+@pytest.mark.parametrize("slip", [0.1, 0.01])
 def test_a_biased_estimator_that_says_it_is_unbiased_is_caught(tmp_path, slip):
     """keep + 0.1 forgets to reweight; keep + 0.01 is a slip of one per cent in the weight."""
     (tmp_path / "biased.py").write_text(BIASED.format(slip=slip))

@@ -130,7 +130,7 @@ LATER = {  # what trains or samples as another does, or takes parts that have te
     *("alignment", "averaging", "best_gates", "best_lengths", "break_even_conditions", "break_even_memory", "copy"),
     *("critics", "critics_in_training", "truncation_patterns"),
     *("formal_languages", "long_dependencies", "lorenz", "meta_2d", "online_optimizers", "online_text"),
-    *("past_ngrams", "regularization", "ten_million_symbols"),
+    *("past_ngrams", "pes_variance", "regularization", "ten_million_symbols"),
     *("bias_variance", "influence_balancing", "online", "vanishing_gradients"),
 }
 
