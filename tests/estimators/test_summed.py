@@ -63,6 +63,29 @@ class Leaky(SummedLayer):
 
 
 @dataclass(frozen=True)
+class Rate(SummedLayer):
+    """Another of a user's own: the sum sees a function of the state."""
+
+    name = "rate"
+
+    def activate(self, state, summed):
+        return 0.7 * state + 0.3 * summed
+
+    def output(self, state):
+        return jnp.tanh(state)
+
+
+@dataclass(frozen=True)
+class Neighbours(Rate):
+    """One that breaks the contract in what the sum sees."""
+
+    name = "neighbours"
+
+    def output(self, state):
+        return jnp.roll(state, 1, axis=-1)
+
+
+@dataclass(frozen=True)
 class Mixing(SummedLayer):
     """One that breaks it: a unit reads its neighbour's old value."""
 
@@ -72,10 +95,11 @@ class Mixing(SummedLayer):
         return jnp.tanh(summed) + 0.1 * jnp.roll(state, 1, axis=-1)
 
 
-def test_a_users_own_summed_layer_is_served_by_snap_rflo_and_kf_rtrl():
+@pytest.mark.parametrize("cell", cases([Leaky, Rate], [Rate]), ids=lambda cell: cell.name)
+def test_a_users_own_summed_layer_is_served_by_snap_rflo_and_kf_rtrl(cell):
     """By units and by entries the same; kf_rtrl on all sign patterns is the exact gradient."""
     model, params, batch = problem("tanh")
-    leaky = dataclasses.replace(model, cell=Leaky(INPUTS, HIDDEN))
+    leaky = dataclasses.replace(model, cell=cell(INPUTS, HIDDEN))
     dense = dataclasses.replace(model, cell=Stack((leaky.cell,)))
     for est in (tb.SnAp(1), tb.RFLO(0.7)):
         ours = tb.gradient(est, leaky, params, batch)
@@ -93,6 +117,10 @@ def test_a_users_own_summed_layer_is_served_by_snap_rflo_and_kf_rtrl():
 
 def test_a_summed_layer_that_breaks_its_word_is_named():
     model, params, batch = problem("tanh")
-    for est in (tb.SnAp(), tb.KFRTRL()):
-        with pytest.raises(tb.UserError, match=r"Mixing.activate: the new state of a unit depends on the state of oth"):
-            est.init(dataclasses.replace(model, cell=Mixing(INPUTS, HIDDEN)), params, batch, None)
+    said = {
+        Mixing: "Mixing.activate: the new state of a unit depends on the state of others",
+        Neighbours: "Neighbours.output: the output of a unit depends on the state of others",
+    }
+    for (cell, words), est in product(said.items(), (tb.SnAp(), tb.KFRTRL())):
+        with pytest.raises(tb.UserError, match=words):
+            est.init(dataclasses.replace(model, cell=cell(INPUTS, HIDDEN)), params, batch, None)

@@ -36,17 +36,18 @@ def require_unit_by_unit(cell: SummedLayer, structure: Any) -> None:
         old = jax.random.normal(keys[0], (leaves, cell.hidden))
         summed = jax.random.normal(keys[1], (cell.blocks, cell.hidden))
 
-        def new(old, summed):
+        def new(old: Array, summed: Array) -> tuple[Array, Array]:
             state = jax.tree.unflatten(structure, list(old))
-            return jnp.stack(jax.tree.leaves(cell.activate(state, summed.ravel())))
+            return jnp.stack(jax.tree.leaves(cell.activate(state, summed.ravel()))), cell.output(state)[None]
 
-        slopes = jax.jit(jax.jacfwd(new, (0, 1)))(old, summed)  # [S, H, S, H] and [S, H, G, H]
-    for name, slope in zip(("state", "sums"), map(np.asarray, slopes)):
-        if np.any(np.moveaxis(slope, 2, 1)[..., ~np.eye(cell.hidden, dtype=bool)]):
-            raise UserError(
-                f"{type(cell).__name__}.activate: the new state of a unit depends on the {name} of others, which a "
-                "SummedLayer's must not; subclass Layer instead, or set `summed = False`"
-            )
+        slopes = jax.jit(jax.jacfwd(new, (0, 1)))(old, summed)  # [S, H, S, H] and [S, H, G, H]; [1, H, ...]
+    for method, what, found in zip(("activate", "output"), ("new state", "output"), slopes):
+        for name, slope in zip(("state", "sums"), map(np.asarray, found)):
+            if np.any(np.moveaxis(slope, 2, 1)[..., ~np.eye(cell.hidden, dtype=bool)]):
+                raise UserError(
+                    f"{type(cell).__name__}.{method}: the {what} of a unit depends on the {name} of others, which a "
+                    "SummedLayer's must not; subclass Layer instead, or set `summed = False`"
+                )
 
 
 class Units(NamedTuple):
@@ -82,8 +83,18 @@ def units(cell: SummedLayer, dynamics: Dynamics, step: Step) -> Units:
     by_both = jax.vmap(jax.jacfwd(partial(one_unit, cell, dynamics), argnums=(0, 1)), in_axes=1, out_axes=2)
     direct, by_sum = by_both(jnp.stack(old), summed.reshape(cell.blocks, cell.hidden))
     own_weights = jnp.diagonal(weights["W_hh"].reshape(cell.blocks, cell.hidden, cell.hidden), axis1=1, axis2=2)
-    seen = jnp.asarray([leaf is h for leaf in old], by_sum.dtype)  # which part of the state the sum sees
-    return Units(inputs, by_sum, direct + jnp.einsum("sgh,gh,r->srh", by_sum, own_weights, seen), direct)
+    seen = output_by_state(cell, dynamics, jnp.stack(old))
+    return Units(inputs, by_sum, direct + jnp.einsum("sgh,gh,rh->srh", by_sum, own_weights, seen), direct)
+
+
+def output_by_state(cell: SummedLayer, dynamics: Dynamics, old: Float[Array, "S H"]) -> Float[Array, "S H"]:
+    """The derivative of what the sum sees of each unit by each of the unit's numbers."""
+
+    def output(old: Array) -> Array:
+        return cell.output(jax.tree.unflatten(jax.tree.structure(dynamics.example[0]), list(old)))
+
+    ways = jnp.eye(len(old), dtype=old.dtype)[..., None] * jnp.ones_like(old[0])  # one number of all units at a time
+    return jax.vmap(lambda way: jax.jvp(output, (old,), (way,))[1])(ways)
 
 
 def sums_that_reach(cell: SummedLayer, dynamics: Dynamics) -> np.ndarray:
