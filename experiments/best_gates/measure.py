@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array
 
 import tbptt_jax as tb
+from tbptt_jax.errors import choose
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.protocol import after_updates
@@ -22,7 +23,7 @@ EVERY = {"every step": 1, "every 16th": 16, "last": None}
 def echo_batch(key: Array, length: int, losses: Any):
     """Symbols, and as targets those of `DELAY` steps before; the loss is taken at some of the steps."""
     symbols = jax.random.randint(key, (length, BATCH), 0, SYMBOLS)
-    every = EVERY[losses] or length
+    every = choose("losses", losses, EVERY) or length
     taken = (jnp.arange(1, length + 1) % every == 0) & (jnp.arange(length) >= DELAY)
     weights = jnp.broadcast_to(taken[:, None], (length, BATCH)).astype(float)
     return tb.Batch(jax.nn.one_hot(symbols, SYMBOLS), jnp.roll(symbols, DELAY, axis=0), weights)

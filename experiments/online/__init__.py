@@ -15,15 +15,15 @@ from tbptt_jax.lab.experiment import Experiment
 
 ESTIMATORS = [
     *("window(tau=1)", "segment(tau=8)", "rolling(k1=8, k2=1)", "dni(tau=1)"),
-    *("rtrl()", "snap()", "sketched(rank=4)", "rflo()", "eprop()", "kernl()", "kf_rtrl()", "ok()", "uoro()"),
+    *("rtrl()", "snap()", "sketched()", "rflo()", "eprop()", "kernl()", "kf_rtrl()", "ok()", "uoro()"),
 ]
 OF_CELLS = {"elstm": ("rtrl()", "window(tau=1)"), "lstm": ("eprop()", "snap()", "window(tau=1)")}
 """Which of them are measured in cells other than tanh."""
 
 
 def is_asked(config: Config) -> bool:
-    """In tanh networks all but e-prop, which is `rflo(leak=0)` there."""
-    if config["cell"] in OF_CELLS:
+    """In tanh networks all but e-prop, which is `rflo(leak=0)` there; what is not among `ESTIMATORS` in every cell."""
+    if config["cell"] in OF_CELLS and config["estimator"] in ESTIMATORS:
         return config["estimator"] in OF_CELLS[config["cell"]]
     return config["estimator"] != "eprop()" or config["cell"] != "tanh"
 

@@ -3,6 +3,7 @@
 import optax
 from jaxtyping import Array
 
+from tbptt_jax.errors import choose
 from tbptt_jax.experiments.online.measure import learned_by
 from tbptt_jax.lab.config import Config
 
@@ -16,4 +17,4 @@ OPTIMIZERS = {
 
 
 def measure(config: Config, key: Array):
-    return learned_by(OPTIMIZERS[config["optimizer"]], config, key)
+    return learned_by(choose("optimizer", config["optimizer"], OPTIMIZERS), config, key)

@@ -9,10 +9,13 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 import tbptt_jax as tb
+from tbptt_jax.errors import choose
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
 
 HIDDEN, BATCH = 8, 1
+IS_CONSTANT = {"constant": True, "random": False}
+"""The kinds of streams."""
 
 
 @cache
@@ -23,7 +26,7 @@ def streams(kind: str, steps: int, seeds: int):
 
     def one(key):
         batch, _, _ = task.chunk(task.start(key))
-        if kind == "constant":
+        if IS_CONSTANT[kind]:
             batch = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), batch)
         return model.init(jax.random.fold_in(key, 1)), batch
 
@@ -32,6 +35,7 @@ def streams(kind: str, steps: int, seeds: int):
 
 def measure(config: Config, key: Array):
     est, unroll, seeds = config.estimator, config["unroll"], config["seeds"]
+    choose("stream", config["stream"], IS_CONSTANT)
     model, params, batch = streams(config["stream"], config["steps"], seeds)
     bias, variance, norm = jax.device_get(exact(est, model, params, batch, unroll))
     rows = [

@@ -9,6 +9,8 @@ import optax
 from jaxtyping import Array
 
 import tbptt_jax as tb
+from tbptt_jax.errors import UserError, choose
+from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.learning import in_a_stream
 from tbptt_jax.lab.masked import Dropout
@@ -19,19 +21,23 @@ from tbptt_jax.tasks.text import Text
 CHUNK = 64
 RATES = [4e-3, 1e-2]  # 1e-3 was worse in all of the cells that were tried with it
 DROPOUT, DECAY = 0.2, 0.01
+AT_CUTS = {"at cuts": True, "every chunk": False}
 ORDERS = range(1, 7)  # of the n-grams
 
 
 def makes_sense(config: Config) -> bool:
     """Whether a cell makes sense: updates at cuts are for what has a pace of its own (segments, artbp, rolling), in a
     stream; artbp and rolling are measured only so; in random order the exact gradient stands alone."""
-    method, est = config.chosen[0].method, config.estimator
-    if config["updates"] == "at cuts":
-        has_a_pace = est.updates_at_cuts or est.pace(10 * CHUNK).steps_an_update != 10 * CHUNK  # whatever is asked
-        return config["order"] == "sequential" and has_a_pace
+    if choose("updates", config["updates"], AT_CUTS):
+        return config["order"] == "sequential" and has_a_pace(config.estimator)
     if config["order"] == "random":
-        return method == "full"
-    return method not in ("artbp", "rolling")
+        return config.estimator == tb.Full()
+    return not has_a_pace(config.estimator.laid_at_random())
+
+
+def has_a_pace(est: Estimator) -> bool:
+    """Whether an estimator makes its updates where it will, whatever is asked."""
+    return est.updates_at_cuts or est.pace(10 * CHUNK).steps_an_update != 10 * CHUNK
 
 
 def measure(config: Config, key: Array) -> list[dict[str, Any]]:
@@ -40,9 +46,11 @@ def measure(config: Config, key: Array) -> list[dict[str, Any]]:
 
 def read_at(rates: Sequence[float], config: Config, key: Array) -> list[dict[str, Any]]:
     """A row for each of the rates and each network."""
+    if not isinstance(config.task, Text):
+        raise UserError(f"task: a text is needed, got {config.task}")
     text = replace(config.task, length=CHUNK, batch_size=config["batch"], order=config["order"])
     est, steps_an_update = config.estimator, float(CHUNK)
-    if config["updates"] == "at cuts":
+    if AT_CUTS[config["updates"]]:
         text, steps_an_update = in_a_stream(est, text, CHUNK)
     else:
         est = est.laid_at_random()

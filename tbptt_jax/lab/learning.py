@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training.loop import History
@@ -44,5 +45,10 @@ def learning_rows(history: History, learning_rates: Sequence[float], **more: Any
 def in_a_stream(est: Estimator, task: Task, chunk: int) -> tuple[Task, float]:
     """The task in the chunks that an estimator is trained in on a stream, and how many steps an update takes: others
     than `chunk` where its `pace` says so."""
+    if not task.streams:
+        raise UserError(f"task: one that is a stream is needed, got {task}")
     pace = est.pace(chunk)
+    looks_back = est.carries_more or est.learns or est.nominal_length in (None, 1)
+    if pace.chunk == 1 and not looks_back:
+        raise UserError(f"estimator: {est} looks back within a chunk alone, and would do so over the one step of each")
     return replace(task, length=pace.chunk), pace.steps_an_update  # type: ignore[type-var]

@@ -123,8 +123,38 @@ def test_whatever_has_a_pace_of_its_own_is_trained_with_updates_at_its_cuts():
 
     for estimator in ("segment", "artbp", "rolling", "by_age(cuts=(0.0,0.5))", "adaptive_rolling(delta=0.5,longest=8)"):
         assert asked(estimator, "at cuts") == 1, estimator
-    assert asked("segment", "every chunk") == asked("randomized", "every chunk") == 1
+        assert asked(estimator, "every chunk") == (estimator == "segment"), estimator  # which is laid at random then
+    assert asked("randomized", "every chunk") == 1
     assert asked("full()", "at cuts") == asked("randomized", "at cuts") == 0
+    with pytest.raises(tb.UserError, match="updates: unknown name 'at cut'"):
+        asked("segment", "at cut")
+
+
+def test_what_is_no_estimator_of_an_experiment_is_asked_in_all_of_its_networks():
+    def asked(name, estimator):
+        return {cell["cell"] for cell in cells(load(name), Choices("default", estimators=[estimator]))}
+
+    assert asked("online", "kernl()") == {"tanh"} and asked("online", "snap(n=2)") == {"tanh", "elstm", "lstm"}
+    assert asked("formal_languages", "snap()") == {"lstm"} and asked("formal_languages", "dodge()") == {"gru", "lstm"}
+
+
+@pytest.mark.parametrize(
+    "name, words, message",
+    [
+        ("pes_variance", {"settings": ["stream=periodic"]}, "stream: unknown name 'periodic'"),
+        ("online_optimizers", {"settings": ["optimizer=lion"]}, "optimizer: unknown name 'lion'"),
+        ("best_gates", {"settings": ["losses=some", "training=0"]}, "losses: unknown name 'some'"),
+        ("online", {"tasks": ["recall()"]}, r"task: one that is a stream is needed, got recall"),
+        ("online", {"estimators": ["window(tau=8)"]}, r"window\(tau=8\) looks back within a chunk alone"),
+        ("time_machine", {"tasks": ["copy()"]}, r"task: a text is needed, got copy\(\)"),
+        ("critics", {"estimators": ["es()"]}, "estimator: one without a critic, and the same with some"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_by_name(name, words, message):
+    experiment = load(name)
+    (cell, *_) = cells(experiment, Choices("smoke", **words))
+    with pytest.raises(tb.UserError, match=message):
+        experiment.measure(cell, jax.random.key(0))
 
 
 def test_n_grams_are_counted_and_chosen_on_the_sets_of_the_networks(tmp_path):
