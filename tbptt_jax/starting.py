@@ -12,7 +12,9 @@ ESTIMATOR = '''"""An estimator: tbptt check "FILE:NAME()", then tbptt run bias_v
 from dataclasses import dataclass
 
 import jax
+import jax.numpy as jnp
 import tbptt_jax as tb
+from tbptt_jax.estimators.laws import Independent
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,13 @@ class NAME(tb.GatedEstimator):
         """The factor [T, B] on the credit that flows from step t into the state before it."""
         return jax.random.bernoulli(self.require_key(key), self.keep, (length, batch_size)) / self.keep
 
+    def law(self, length):
+        """How the gates are distributed, so that variances are exact: the mean and the variance of each step's."""
+        return Independent(jnp.ones(length), jnp.full(length, 1 / self.keep - 1))
+
     @classmethod
     def of_length(cls, tau):
-        """What it is where an experiment asks for a mean length of tau steps."""
+        """What it is where an experiment asks for a mean length of tau steps, a number from 1 on."""
         return cls(keep=1 - 1 / tau)
 
     @property

@@ -12,7 +12,8 @@ from tests.tiers import cases
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 LONG = ("docs/estimators.md", "docs/exact.md", "docs/limitations.md", "docs/training.md", "docs/truncate.md")
-FRAGMENTS = ("# my.py", "# my_task.py", "    @classmethod")  # files, which other tests check, and parts of such
+FRAGMENTS = ("# my.py", "# my_task.py", "    @classmethod", "    def law")
+"""How files begin, which other tests check, and parts of such."""
 
 
 @pytest.mark.parametrize("page", cases(PAGES, lambda page: page not in LONG))

@@ -84,10 +84,11 @@ class Estimator(Named, ABC):
                 setattr(cls, name, takes_resets(cls.__dict__[name]))
 
     @classmethod
-    def of_length(cls, tau: int) -> "Estimator | None":
+    def of_length(cls, tau: Any) -> "Estimator | None":
         """The estimator that keeps tau states on average for its backward pass; None where the method has no length.
 
-        It is how an experiment with an axis `tau` makes an estimator that is named without arguments."""
+        It is how an experiment with an axis `tau` makes an estimator that is named without arguments. Where
+        cuts are drawn, tau may be any number from 1 on: experiments at equal memory look for one of as many states."""
         return None
 
     @property

@@ -6,7 +6,7 @@ estimator fails one of them with a probability below `FALSE_ALARM` (two-sided no
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, singledispatch
 from statistics import NormalDist
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
+from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, Truncation, gradient
 from tbptt_jax.estimators.gated import GatedEstimator
-from tbptt_jax.estimators.laws import Renewal
+from tbptt_jax.estimators.laws import Fixed, Independent, Patterns, Renewal
 from tbptt_jax.models import Batch, loss
 from tbptt_jax.named import Finding
 from tbptt_jax.networks import rnn
@@ -32,7 +33,7 @@ LENGTH, BATCH_SIZE, CHUNKS = 6, 2, 2
 def check(est: Estimator) -> Iterator[Finding]:
     """Every finding on an estimator, one after the other; nothing raises but a defect of the check itself."""
     tests = (is_a_value, promises, declares_its_abilities, gives_gradients, keeps_its_word_on_a_stream, is_unbiased)
-    for test in (*tests, gates_have_mean_one):
+    for test in (*tests, gates_have_mean_one, gates_follow_their_law):
         found: list[Finding] = []
         try:
             with jax.default_matmul_precision("highest"):  # not in TF32 or bfloat16, whatever a device does by default
@@ -180,6 +181,51 @@ def gates_have_mean_one(est: Any):
     products = np.stack([np.prod(np.asarray(gates, np.float64)[:, i:j], axis=1) for i, j in spans], axis=1)
     seen = np.sum(products != 0, axis=0) >= ENOUGH  # what is hardly ever seen says nothing of its mean
     yield Finding("the products of its gates have mean 1", *compare_means(products[:, seen], np.ones(seen.sum())))
+
+
+def gates_follow_their_law(est: Any):
+    """`exact` computes with the law: the mean and the square of every gate are what it says."""
+    law = est.law(LENGTH) if isinstance(est, GatedEstimator) and not (est.sees_inputs or est.sees_states) else None
+    if law is None:
+        return
+    key = jax.random.key(4)
+    draw = jax.jit(jax.vmap(lambda key: est.gates(key, LENGTH, 1)[1:, 0]))
+    gates = np.asarray(draw(jax.random.split(key, 8 * SAMPLES)), np.float64)
+    if isinstance(law, Fixed):
+        yield Finding("its gates are always the same, as its law says", bool(np.all(gates == gates[0])))
+        return
+    mean, square = moments_of_gates(law)
+    sentence = "the means and squares of its gates are those of its law"
+    yield Finding(sentence, *compare_means(np.concatenate([gates, gates**2], axis=1), np.concatenate([mean, square])))
+
+
+@singledispatch
+def moments_of_gates(law: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The means of the gates after the first step, and of their squares, by a law."""
+    raise UserError(f"law: the moments of its gates are not known, of {law!r:.80}")
+
+
+@moments_of_gates.register
+def _(law: Independent) -> tuple[np.ndarray, np.ndarray]:
+    mean, variance = (np.asarray(part, np.float64)[1:] for part in law)
+    return mean, variance + mean**2
+
+
+@moments_of_gates.register
+def _(law: Renewal) -> tuple[np.ndarray, np.ndarray]:
+    cut, kept = (np.asarray(part, np.float64) for part in law)
+    age, moments = np.eye(LENGTH)[0], []
+    for _ in range(LENGTH - 1):  # how likely the segment has lasted 1, 2, … steps before each step
+        moments.append([age @ ((1 - cut) * kept), age @ ((1 - cut) * kept**2)])
+        age = np.concatenate([[age @ cut], (age * (1 - cut))[:-1]])
+    first, second = np.transpose(moments)
+    return first, second
+
+
+@moments_of_gates.register
+def _(law: Patterns) -> tuple[np.ndarray, np.ndarray]:
+    gates, chances = (np.asarray(part, np.float64) for part in law)
+    return chances @ gates[:, 1:], chances @ gates[:, 1:] ** 2
 
 
 def sample(estimate: Callable) -> np.ndarray:

@@ -66,10 +66,7 @@ class Side:
         return [str(self.where), list(self.best), self.chosen_by, *later]
 
     def rows(self, table: pl.DataFrame, each: Sequence[str]) -> pl.DataFrame:
-        try:
-            rows = needed(table.filter(self.where), self.name)
-        except pl.exceptions.ColumnNotFoundError as lack:  # an axis that no cell of those that were chosen has
-            raise NotMeasured(f"the table has no column {str(lack).splitlines()[0]}") from lack
+        rows = needed(table.filter(self.where), self.name)
         if not self.best:
             return rows
         means = rows.group_by([*each, *self.best]).agg(pl.col(self.chosen_by).mean().alias("_mean"))
@@ -175,7 +172,7 @@ class Claim:
             rows = rows.with_columns(pl.col("value").clip(FLOOR).log())
         found = rows.group_by([*each, *pairs]).agg(pl.col("value").mean(), pl.len().alias("_rows"))
         if found["_rows"].max() > 1 and not side.pooled:  # type: ignore[operator]
-            raise ValueError(f"claim {self.sentence!r}: {side.name} has more than one row a seed in a setting")
+            raise NotMeasured(f"one of the variants alone: {side.name} has more than one row a seed in a setting")
         most = pl.col("_rows").max()
         whole = found.filter(pl.col("_rows") == (most.over(each) if each else most))  # what lacks rows is another mean
         return whole.drop("_rows")

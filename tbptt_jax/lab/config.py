@@ -115,7 +115,8 @@ def read_config(
     if "estimator" in values:
         whole = "estimator" in experiment.together
         texts = values["estimator"] if whole else [values["estimator"]]
-        chosen = [choose(text, values.get("tau")) for text in texts]
+        each = [choose(text, values.get("tau")) for text in texts]
+        chosen = list({one.given: one for one in each}.values())  # however often it is named
         if not any(one.by_length for one in chosen):
             values.pop("tau", None)
         given = [one.given for one in chosen]

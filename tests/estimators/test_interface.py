@@ -119,7 +119,30 @@ class Forgetful(tb.Randomized):
 def test_a_biased_estimator_that_says_it_is_unbiased_breaks_the_contract(monkeypatch):
     monkeypatch.setattr(contract, "SAMPLES", 2**11)
     broken = [finding.sentence for finding in check(Forgetful(0.8)) if finding.held is False]
-    assert broken == ["its mean is the exact gradient of a chunk", "the products of its gates have mean 1"]
+    means = ["its mean is the exact gradient of a chunk", "the products of its gates have mean 1"]
+    assert broken == [*means, "the means and squares of its gates are those of its law"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Untrue(tb.Randomized):
+    """Its law is that of another number."""
+
+    def law(self, length):
+        return tb.Randomized(self.keep + 0.1).law(length)
+
+
+@pytest.mark.parametrize(
+    "est, held",
+    [
+        *((est, True) for est in (tb.Segment(2), tb.Segment(3, "random"), tb.ByAge((0.2, 0.5)), tb.Randomized(0.7))),
+        (Untrue(0.7), False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_gates_are_held_to_the_law_that_exact_variances_come_from(est, held, monkeypatch):
+    monkeypatch.setattr(contract, "SAMPLES", 2**11)
+    (found,) = contract.gates_follow_their_law(est)
+    assert found.held is held
 
 
 @pytest.mark.parametrize("kind", cases([tb.Full, tb.RFLO], [tb.RFLO]), ids=lambda kind: kind.name)

@@ -87,7 +87,7 @@ def test_a_users_estimator_takes_its_length_from_the_axis_and_its_file_imports_i
 def test_estimators_that_belong_together_are_one_cell():
     axes = {"estimator": ["full()", "segment"], "tau": 4}
     toy = Experiment("together", "nowhere", {"smoke": axes}, lambda config, key: [], together=("estimator",))
-    (cell,) = cells(toy, Choices("smoke", added_estimators=["window(tau=2)"]))
+    (cell,) = cells(toy, Choices("smoke", added_estimators=["window(tau=2)", "full", "segment"]))
     assert [one.estimator for one in cell.chosen] == [tb.Full(), tb.Segment(4), tb.Window(2)]
     assert [one.series for one in cell.chosen] == cell["estimator"] == ["full()", "segment", "window(tau=2)"]
 
