@@ -5,6 +5,7 @@ import importlib.util
 import os
 import secrets
 import sys
+import traceback
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -40,7 +41,11 @@ def _imported(what: str, file: Path, *stamp: int) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise UserError(f"{what}: {file} cannot be imported: {type(error).__name__}: {error}") from error
+        lines = [
+            str(frame.lineno) for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)
+        ]
+        place = f"{file}, line {lines[-1]}," if lines else file
+        raise UserError(f"{what}: {place} cannot be imported: {type(error).__name__}: {error}") from error
     return module
 
 

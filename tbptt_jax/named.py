@@ -6,6 +6,7 @@ The text form is the one that `str(value)` gives: `artbp(length=16, alpha=4.0)`,
 
 import ast
 import dataclasses
+import inspect
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from inspect import isabstract
@@ -61,8 +62,10 @@ class Named:
             raise UserError(f"{self.name}: {field} must be {allowed}, got {value!r}")
 
     def require_whole(self, field: str, minimum: int) -> None:
-        def holds(value):
-            return np.issubdtype(value.dtype, np.integer) and value >= minimum
+        several = isinstance(getattr(self, field), tuple | list)
+
+        def holds(value: np.ndarray) -> Any:
+            return not several and np.issubdtype(value.dtype, np.integer) and value >= minimum
 
         self.require(field, f"a whole number of at least {minimum}", holds)
 
@@ -147,11 +150,12 @@ def made(option: str, call: Call) -> Any:
         if isinstance(value, Inner):  # of a field that holds no such value
             raise UserError(f"{option}: a form like {FORM} is needed, got {call.kind.name}(... {value} ...)")
     try:
-        return call.kind(*args, **kwargs)
+        inspect.signature(call.kind).bind(*args, **kwargs)
     except TypeError as error:  # a missing, surplus or misspelt argument
         given = ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])
         text = f"{call.prefix}{call.kind.name}({given})"
         raise UserError(f"{option}: {text!r} does not fit {signature(call.kind)}: {error}") from error
+    return call.kind(*args, **kwargs)
 
 
 def parse_call(option: str, text: str) -> tuple[str, tuple[list, dict[str, Any]] | None]:

@@ -127,4 +127,4 @@ def test_a_class_that_a_file_lacks_is_named_with_those_it_has(tmp_path):
     assert done.returncode == 2 and "Did you mean Biased" in done.stderr
     (tmp_path / "broken.py").write_text("1 / 0")
     done = tbptt("check", f"{tmp_path}/broken.py:Mine()")
-    assert done.returncode == 2 and "cannot be imported: ZeroDivisionError" in done.stderr
+    assert done.returncode == 2 and "broken.py, line 1, cannot be imported: ZeroDivisionError" in done.stderr

@@ -38,9 +38,12 @@ class Telescope(Truncation):
         self.require_whole("first", 1)
         self.require_whole("base", 2)
         if self.chances is not None:
-            values = np.asarray(self.chances, float)
+            try:
+                values = np.atleast_1d(np.asarray(self.chances, float))
+            except (TypeError, ValueError):
+                values = np.array([np.nan])
             falls = self.single or bool(np.all(np.diff(values) <= 0))
-            if not (values.ndim == 1 and np.all((values > 0) & (values <= 1)) and falls):
+            if not (np.ndim(self.chances) == 1 and np.all((values > 0) & (values <= 1)) and falls):
                 words = "probabilities above 0" if self.single else "probabilities above 0 that do not rise, P(N ≥ n)"
                 raise UserError(f"telescope: chances must be {words}, got {self.chances!r}")
 

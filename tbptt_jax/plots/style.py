@@ -54,10 +54,8 @@ STYLES = {
     "forward_gradient": ("#44AA99", "+"),
     "dodge": ("#44AA99", "P"),
 }
-OTHERS = (("#8C564B", "h"), ("#1B9E77", "<"), ("#A6761D", ">"), ("#E7298A", "d"), ("#6A3D9A", "P"))
-
-STRANGERS: dict[str, tuple[str, str]] = {}
-"""The colours and marks that methods of users' own have got."""
+OTHERS = ("#8C564B", "#1B9E77", "#A6761D", "#E7298A", "#6A3D9A"), ("h", "<", ">", "d", "P")
+"""Colours and marks for the methods of users' own."""
 
 RC: Any = {
     "font.size": 9,
@@ -74,15 +72,17 @@ RC: Any = {
 
 
 def style_of(series: str) -> dict[str, Any]:
-    """Colour and mark of a series, by its method; one that is not ours gets those that its name tells, or the next that
-    are free, and keeps them."""
+    """Colour and mark of a series, by its method; one that has none here gets those that its name tells, whatever else
+    is drawn."""
     method = name_in(series)
-    if method not in STYLES and method not in STRANGERS:
-        first = crc32(method.encode()) % len(OTHERS)
-        in_turn = OTHERS[first:] + OTHERS[:first]
-        STRANGERS[method] = next((look for look in in_turn if look not in STRANGERS.values()), in_turn[0])
-    colour, mark = STYLES.get(method) or STRANGERS[method]
+    colour, mark = STYLES.get(method) or by_name(method)
     return {"color": colour, "marker": mark}
+
+
+def by_name(method: str) -> tuple[str, str]:
+    colours, marks = OTHERS
+    more, number = divmod(crc32(method.encode()), len(colours))
+    return colours[number], marks[more % len(marks)]
 
 
 def pyplot() -> Any:

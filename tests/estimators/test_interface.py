@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,23 @@ def test_every_estimator_keeps_the_contract(est, monkeypatch):
     monkeypatch.setattr(contract, "SAMPLES", 2**11)  # fewer than `tbptt check` draws: there are exact proofs besides
     broken = [finding for finding in check(est) if finding.held is False]
     assert not broken
+
+
+ODD = (0, -1, 2.5, "x", None, True, (1, 2), [], {}, "()", (0.1, "a"), float("nan"), 10**30)
+
+
+@pytest.mark.parametrize("kinds", [tb.all_estimators(), tb.all_tasks()], ids=["estimators", "tasks"])
+def test_no_odd_value_of_a_field_is_more_than_an_error_in_one_line(kinds):
+    refused = 0
+    for kind in kinds.values():
+        fields = dataclasses.fields(kind)
+        for field, value in product(fields, ODD):
+            needed = {one.name: 2 for one in fields if one.default is dataclasses.MISSING}
+            try:
+                kind(**needed | {field.name: value})
+            except tb.UserError:
+                refused += 1
+    assert refused > 100
 
 
 @dataclasses.dataclass(frozen=True)
