@@ -1,6 +1,7 @@
 """Exact means, variances and biases against enumeration of all gate patterns, and against the estimators themselves."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import jax
@@ -161,22 +162,27 @@ def test_bias_curves_are_the_biases_of_the_estimators(scheme, values):
 def test_credit_norms_are_those_of_single_losses():
     model, params, batch = problem("lstm")
     norms = exact.credit_norms(model, params, batch)
-    run = [model.initial_state(params, BATCH)]
-    for x in batch.inputs:
-        run.append(model.step(params, run[-1], x))
+    start = model.initial_state(params, BATCH)
 
-    def loss(state, since, t):
-        for x in batch.inputs[since : t + 1]:
-            state = model.step(params, state, x)
-        return jnp.sum(model.losses(model.readout(params, state), batch.targets[t]))
+    @partial(jax.jit, static_argnums=1)
+    def credits(probes, t):
+        """On the states after the steps up to t, by what is added to each of them."""
 
-    for t, k in product(range(LENGTH), range(LENGTH)):
-        if k > t:
-            assert norms[t, k] == 0
-        elif t in (2, LENGTH - 1):
-            credit = jax.grad(loss)(run[t - k + 1], t - k + 1, t)
-            by_sequence = jnp.sqrt(sum(jnp.sum(leaf**2, axis=1) for leaf in credit))
-            assert abs(norms[t, k] - by_sequence.mean()) < 1e-12
+        def loss(probes):
+            state = start
+            for x, probe in zip(batch.inputs[: t + 1], probes):
+                state = jax.tree.map(jnp.add, model.step(params, state, x), probe)
+            return jnp.sum(model.losses(model.readout(params, state), batch.targets[t]))
+
+        return jax.grad(loss)(probes)
+
+    nothing = jax.tree.map(jnp.zeros_like, start)
+    for t in range(LENGTH):
+        found = credits([nothing] * (t + 1), t)
+        by_sequence = [jnp.sqrt(sum(jnp.sum(leaf**2, axis=1) for leaf in credit)) for credit in found]
+        for k in range(t + 1):
+            assert abs(norms[t, k] - by_sequence[t - k].mean()) < 1e-12
+        assert not norms[t, t + 1 :].any()
 
 
 def test_a_linear_network_fades_as_its_eigenvalues_say():
