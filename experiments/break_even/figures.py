@@ -10,7 +10,7 @@ from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.named import name_in
 from tbptt_jax.plots.along_tau import mark_taus, taus_of
-from tbptt_jax.plots.style import panels, style_of
+from tbptt_jax.plots.style import STYLES, panels, style_of
 
 BATCHES = {1: "one sequence", 32: "a batch of 32", 1024: "a batch of 1,024"}
 MEANINGS = {
@@ -27,7 +27,8 @@ def draw(table: pl.DataFrame) -> dict:
 
 def sequences(table: pl.DataFrame) -> Any:
     """Over networks after training, the median and the middle half."""
-    table = table.filter(pl.col("against").is_in(["segment", "window"]) & pl.col("tau").is_not_null())
+    ours = pl.col("against").is_in(["segment", "window"])
+    table = table.filter((ours | ~pl.col("against").is_in(list(STYLES))) & pl.col("tau").is_not_null())
     table = needed(table, "an unbiased truncation, and segments or windows, with a τ")
     trained = table.filter(pl.col("training") > 0)
     table = table if trained.is_empty() else trained
@@ -66,6 +67,8 @@ def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool)
     axis_of_sequences(axes, name_batches=name_batches)
     for (ours, theirs), part in rows.group_by("method", "against", maintain_order=True):
         look = style_of(theirs) | {"linestyle": DASHES.get(ours, ":")}
+        if ours not in DASHES:
+            look |= {"color": style_of(ours)["color"]}
         over_networks(axes, part, column, look, f"{ours} against {theirs}s")
     mark_exact(axes, rows)
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from tbptt_jax.experiments.lorenz_fit.measure import GUESS, TRUTH
+from tbptt_jax.lab.table import with_lines
 from tbptt_jax.plots.style import panels, style_of
 
 NAMES = {"segment": "truncated backpropagation", "full": "full backpropagation", "es": "es of whole simulations"}
@@ -17,8 +18,8 @@ def draw(table: pl.DataFrame) -> dict:
 
 def losses(table: pl.DataFrame) -> Any:
     figure, (row,) = panels(1, 3, width=3.1, height=2.8)
-    for (method,), rows in table.group_by("method", maintain_order=True):
-        look = style_of(method) | {"markevery": 4, "label": NAMES.get(method, method)}
+    for (line,), rows in with_lines(table).group_by("line", maintain_order=True):
+        look = style_of(line) | {"markevery": 4, "label": NAMES.get(line, line)}
         values = np.array(rows["curve_loss"].to_list())
         middle, low, high = np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
         for axes, column, first in zip(row, ("curve_updates", "curve_steps"), (0, 1)):  # 0 steps are on no such axis
@@ -44,6 +45,6 @@ def losses(table: pl.DataFrame) -> Any:
 
 def message(table: pl.DataFrame) -> str:
     """Where they end, the lowest first."""
-    ends = table.group_by("method", maintain_order=True).agg(pl.col("test_loss").median()).sort("test_loss")
-    words = [f"{NAMES.get(method, method)} {loss:.0f}" for method, loss in ends.rows()[:4]]
+    ends = with_lines(table).group_by("line", maintain_order=True).agg(pl.col("test_loss").median()).sort("test_loss")
+    words = [f"{NAMES.get(line, line)} {loss:.0f}" for line, loss in ends.rows()[:4]]
     return f"Where the loss ends, from {table['first_loss'][0]:.0f} (medians): " + ", ".join(words)

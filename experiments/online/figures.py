@@ -10,6 +10,7 @@ import polars as pl
 
 from tbptt_jax.experiments.online.measure import GROUP
 from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.lab.table import with_lines
 from tbptt_jax.named import name_in
 from tbptt_jax.plots.names import Named, name_at_the_right
 from tbptt_jax.plots.style import STYLES, panels, style_of
@@ -39,23 +40,23 @@ def draw(table: pl.DataFrame) -> dict:
 def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequence[tuple[str, str]] = TITLED) -> Any:
     """A row for each value of the column `of`; the title compares the `titled` pairs of methods. In a row of a task,
     points of cells other than tanh are white."""
-    best = at_best_rate(table, GROUP, by="selection").sort("task", "cell", "series")
+    best = with_lines(at_best_rate(table, GROUP, by="selection")).sort("task", "cell", "series")
     best = best.with_columns(aside=(pl.col("cell") != "tanh") & (of != "cell"))
     rows = best[of].unique(maintain_order=True).to_list()
     figure, grid = panels(len(rows), 1 + len(against), width=2.9, height=2.5)
     for axes_row, row in zip(grid, rows):
         part = best.filter(pl.col(of) == row)
         ends = []
-        for (method, cell, aside), networks in part.group_by(["method", "cell", "aside"], maintain_order=True):
-            look = style_of(method)
-            if (method in SHOWN or method not in STYLES) and not aside:
+        for (line, cell, aside), networks in part.group_by(["line", "cell", "aside"], maintain_order=True):
+            look = style_of(line)
+            if (name_in(line) in SHOWN or name_in(line) not in STYLES) and not aside:
                 middle = np.median(np.array(networks["curve_report"].to_list()), axis=0)
                 axes_row[0].plot(networks["curve_seen"][0], middle, color=look["color"], linewidth=1.2)
             loss, filled = networks["report"].mean(), "white" if aside else look["color"]
             for axes, column in zip(axes_row[1:], against):
                 point = look | {"linestyle": "none", "markersize": 5, "markerfacecolor": filled}
                 axes.plot(networks[column].mean(), loss, **point)
-            name = WORDS.get(method, method) + (f", {cell}" if aside else "")
+            name = WORDS.get(line, line) + (f", {cell}" if aside else "")
             ends.append(Named(loss, networks[against[-1]].mean(), name, look["color"]))
         for name, style in FLOORS.items():
             if name in part.columns and part[name][0] is not None:

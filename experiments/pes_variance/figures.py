@@ -5,6 +5,7 @@ from functools import partial
 
 import polars as pl
 
+from tbptt_jax.lab.table import with_lines
 from tbptt_jax.plots.style import panels, style_of
 
 
@@ -17,7 +18,8 @@ def variance(table: pl.DataFrame):
     kinds = table["stream"].unique(maintain_order=True).to_list()
     figure, (row,) = panels(1, len(kinds), width=3.3, height=2.7, sharex=True, sharey=True)
     for axes, kind in zip(row, kinds):
-        for (name,), rows in table.filter(pl.col("stream") == kind).group_by("method", maintain_order=True):
+        part = with_lines(table).filter(pl.col("stream") == kind)
+        for (name,), rows in part.group_by("line", maintain_order=True):
             look = style_of(name) | {"marker": ""}
             value = pl.col("variance")
             ends = [value.min().alias("low"), value.median().alias("middle"), value.max().alias("high")]

@@ -74,6 +74,13 @@ def named(column: str) -> pl.Expr:
     return pl.col(column).str.split("(").list.first()
 
 
+def with_lines(table: pl.DataFrame) -> pl.DataFrame:
+    """With a column `line`, by which a figure tells lines apart: the method, or the whole text of each variant where
+    there are several of a method."""
+    variants = pl.col("series").n_unique().over("method")
+    return table.with_columns(line=pl.when(variants > 1).then(pl.col("series")).otherwise(pl.col("method")))
+
+
 def scalars(frame: pl.DataFrame) -> pl.DataFrame:
     """The columns that hold numbers and texts: what can be written as CSV."""
     return frame.select([c for c in frame.columns if not frame[c].dtype.is_nested() and frame[c].dtype != pl.Object])

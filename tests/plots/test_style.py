@@ -7,6 +7,7 @@ import polars as pl
 
 import tbptt_jax as tb
 from tbptt_jax.experiments import load
+from tbptt_jax.named import name_in
 from tbptt_jax.plots.style import OTHERS, STYLES, style_of
 
 
@@ -21,14 +22,15 @@ def test_an_estimator_of_a_users_own_has_the_look_that_its_name_tells():
     assert looks == set(product(*OTHERS))
 
 
-def test_a_method_of_a_users_own_has_a_curve_where_few_of_ours_have_one():
+def test_each_variant_of_a_method_of_a_users_own_has_a_curve_where_few_of_ours_have_one():
     """In the figure of `online`: with snap, which is shown, and ok, which is not."""
     row = {"task": "mimic()", "cell": "tanh", "learning_rate": 0.1, "diverged_at": -1, "seed": 0, "run": 0}
     row |= {"selection": 1.0, "report": 1.0, "carried": 4, "cosine": 0.5, "best": None}
     row |= {"curve_seen": [1, 2], "curve_report": [2.0, 1.0]}
-    methods = ("snap", "ok", "my.py:Mine")
-    table = pl.DataFrame([row | {"method": name, "series": name} for name in methods])
+    mine = [f"my.py:Mine(keep={keep})" for keep in (0.5, 0.9)]
+    table = pl.DataFrame([row | {"method": name_in(name), "series": name} for name in ("snap", "ok", *mine)])
     figure = load("online").plot(table)["losses"]()
     colours = [line.get_color() for line in figure.axes[0].lines]
+    names = [text.get_text() for text in figure.axes[-1].texts]
     plt.close(figure)
-    assert colours == [style_of(name)["color"] for name in sorted(methods) if name != "ok"]
+    assert colours == [style_of(name)["color"] for name in (*mine, "snap")] and sorted(names) == [*mine, "ok", "snap"]
