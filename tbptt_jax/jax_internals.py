@@ -6,7 +6,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -95,6 +95,22 @@ def scan_parts(equation: JaxprEqn) -> tuple[int, int]:
 
     carried = len(equation.outvars) - stacked(equation.outvars, body.outvars)
     return len(equation.invars) - carried - stacked(equation.invars, body.invars), carried
+
+
+class While(NamedTuple):
+    """The parts of a `while_loop`: its two programs, the constants of each, and the state that it starts from."""
+
+    condition: ClosedJaxpr
+    body: ClosedJaxpr
+    of_condition: Sequence
+    of_body: Sequence
+    state: Sequence
+
+
+def while_parts(params: Mapping[str, Any], inputs: Sequence) -> While:
+    end = params["cond_nconsts"] + params["body_nconsts"]
+    of_condition, of_body = inputs[: params["cond_nconsts"]], inputs[params["cond_nconsts"] : end]
+    return While(params["cond_jaxpr"], params["body_jaxpr"], of_condition, of_body, inputs[end:])
 
 
 def without_prints(jaxpr: Jaxpr) -> Jaxpr:

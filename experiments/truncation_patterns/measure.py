@@ -1,32 +1,18 @@
 """What one cell measures."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-import tbptt_jax as tb
-from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.analysis.reach import reach
 from tbptt_jax.lab.config import Config
 
 WORDS = "the time machine by h g wells"  # the chapter's example: a title, not the data
 
 
-def weights(est: Estimator, key: Array, length: int):
-    """Entry [t, s]: the weight of loss t's credit at step s; 1 for s ≤ t without truncation."""
-
-    def losses(steps):
-        def add(state, x):
-            return state + x, state + x
-
-        return tb.scan(add, jnp.zeros(()), steps, truncation=est, key=key)[1]
-
-    return jax.jacrev(losses)(jnp.zeros(length))
-
-
 def measure(config: Config, key: Array):
     est, length = config.estimator, len(WORDS)
-    drawn = jax.jit(jax.vmap(lambda key: weights(est, key, length)))(jax.random.split(key, config["samples"]))
+    drawn = jax.jit(jax.vmap(lambda key: reach(est, length, key)))(jax.random.split(key, config["samples"]))
     drawn = np.asarray(drawn, np.float64)
     mean, error = drawn.mean(0), drawn.std(0, ddof=1) / len(drawn) ** 0.5
     lower = np.tril(np.ones((length, length), bool))
@@ -35,7 +21,7 @@ def measure(config: Config, key: Array):
     z = np.max(
         np.where(error[often] > 0, away / np.where(error[often] > 0, error[often], 1), np.where(away > 1e-6, np.inf, 0))
     )
-    reach = (drawn[0] > 0).sum(1) - 1
+    lags = (drawn[0] > 0).sum(1) - 1
     row = {
         "weights": drawn[0],
         "mean_reach": float((drawn > 0).sum(2).mean() - 1),
@@ -43,4 +29,4 @@ def measure(config: Config, key: Array):
         "weights_not_0": int((drawn[0] != 0).sum()),
         "weights_of_1": int((drawn[0] == 1).sum()),
     }
-    return [row | {"furthest_reach": int(reach.max()), "z": float(min(z, 1e9)), "credits": int(often.sum())}]
+    return [row | {"furthest_reach": int(lags.max()), "z": float(min(z, 1e9)), "credits": int(often.sum())}]

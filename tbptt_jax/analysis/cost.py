@@ -17,7 +17,15 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.analysis.of_loss import Loss, fitted
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.gradients.cuts.transposed import linear_p
-from tbptt_jax.jax_internals import ClosedJaxpr, Literal, dce_jaxpr, jaxpr_as_fun, jaxprs_in_params, scan_parts
+from tbptt_jax.jax_internals import (
+    ClosedJaxpr,
+    Literal,
+    dce_jaxpr,
+    jaxpr_as_fun,
+    jaxprs_in_params,
+    scan_parts,
+    while_parts,
+)
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 # they move numbers, or draw them; every other primitive counts one operation for each number that it puts out
@@ -189,14 +197,11 @@ def scan(equation: Any, inputs: Any):
 
 
 def while_loop(params: Params, inputs: Any):
-    condition, body = params["cond_jaxpr"], params["body_jaxpr"]
-    of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
-    inputs = list(map(now, inputs))
-    condition_consts, body_consts = inputs[:of_condition], inputs[of_condition : of_condition + of_body]
-    state, flops, depth = inputs[of_condition + of_body :], 0, 0
-    goes_on = jaxpr_as_fun(condition)
-    while bool(goes_on(*condition_consts, *state)[0]):
-        state, turn_flops, turn_depth = walk(body.jaxpr, body.consts, [*body_consts, *state])
+    loop = while_parts(params, list(map(now, inputs)))
+    state, flops, depth = loop.state, 0, 0
+    goes_on = jaxpr_as_fun(loop.condition)
+    while bool(goes_on(*loop.of_condition, *state)[0]):
+        state, turn_flops, turn_depth = walk(loop.body.jaxpr, loop.body.consts, [*loop.of_body, *state])
         state = list(map(now, state))
         flops, depth = flops + turn_flops, depth + max(1, turn_depth)
     return state, flops, depth

@@ -4,25 +4,14 @@ import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
+from tbptt_jax.analysis.reach import reach
 from tbptt_jax.errors import UserError
-from tbptt_jax.gradients.cuts.scan import scan
 
 MOST = 2.0
 """The factor of credit that is drawn darkest."""
-
-
-def reach(truncation: Any, length: int, key: Array | None = None) -> Float[Array, "T T"]:
-    """The factor on the credit that the loss of step t (row) gives to step s (column): 1 where nothing is cut, 0 where
-    it is; one draw of a truncation that is random."""
-
-    def states(xs: Array) -> Array:  # each passes on what it has, so that only the cuts are seen
-        return scan(lambda h, x: (h + x, h + x), jnp.zeros(()), xs, truncation=truncation, key=key)[1]
-
-    return jax.jacrev(states)(jnp.zeros(length))
 
 
 def plot_reach(*truncations: Any, length: int = 24, key: Array | None = None) -> Any:

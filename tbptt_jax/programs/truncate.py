@@ -18,7 +18,7 @@ from jaxtyping import Array
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.kinds import Cut
 from tbptt_jax.gradients.cuts.scan import in_order, require_truncation, scan_with_cut, states_before, truncation_cut
-from tbptt_jax.jax_internals import Jaxpr, JaxprEqn, Literal, bind_again, manual_axes, scan_parts
+from tbptt_jax.jax_internals import Jaxpr, JaxprEqn, Literal, bind_again, manual_axes, scan_parts, while_parts
 from tbptt_jax.programs.loops import choose_loops, count_loops, is_array, loops_of
 
 
@@ -213,12 +213,10 @@ class Rerun:
 
     def while_loop(self, params: Any, inputs: list, first: int) -> Sequence:
         """A loop of unknown length around a chosen one."""
-        of_condition, of_body = params["cond_nconsts"], params["body_nconsts"]
-        condition_consts, body_consts = inputs[:of_condition], inputs[of_condition : of_condition + of_body]
-        condition, body = params["cond_jaxpr"], params["body_jaxpr"]
-        loops = sum(map(count_loops, condition.jaxpr.eqns))
+        loop = while_parts(params, inputs)
+        loops = sum(map(count_loops, loop.condition.jaxpr.eqns))
         return lax.while_loop(
-            lambda state: self.closed(condition, first + 1)(*condition_consts, *state)[0],
-            lambda state: self.closed(body, first + 1 + loops)(*body_consts, *state),
-            inputs[of_condition + of_body :],
+            lambda state: self.closed(loop.condition, first + 1)(*loop.of_condition, *state)[0],
+            lambda state: self.closed(loop.body, first + 1 + loops)(*loop.of_body, *state),
+            loop.state,
         )
