@@ -11,29 +11,26 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.errors import choose
 from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.experiments.bias_variance.measure import SYMBOLS, echo_batch
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.protocol import after_updates
-from tbptt_jax.models import Model, Params
+from tbptt_jax.models import Batch, Model, Params
 
-SYMBOLS, DELAY, BATCH = 4, 5, 4
+BATCH = 4
 GROUP = ["losses", "radius", "training", "tau"]
 EVERY = {"every step": 1, "every 16th": 16, "last": None}
 
 
-def echo_batch(key: Array, length: int, losses: Any):
-    """Symbols, and as targets those of `DELAY` steps before; the loss is taken at some of the steps."""
-    symbols = jax.random.randint(key, (length, BATCH), 0, SYMBOLS)
-    every = choose("losses", losses, EVERY) or length
-    taken = (jnp.arange(1, length + 1) % every == 0) & (jnp.arange(length) >= DELAY)
-    weights = jnp.broadcast_to(taken[:, None], (length, BATCH)).astype(float)
-    return tb.Batch(jax.nn.one_hot(symbols, SYMBOLS), jnp.roll(symbols, DELAY, axis=0), weights)
+def batch_of(key: Array, length: int, losses: Any) -> Batch:
+    """As in `bias_variance`, with the losses at some of the steps."""
+    return echo_batch(key, length, BATCH, choose("losses", losses, EVERY) or length)
 
 
 @cache
 def networks(losses: Any, radius: Any, training: Any, length: int, hidden: int, seeds: int, seed: int):
     """(model, params) of all seeds, after so many updates of full backpropagation with Adam."""
     model = tb.rnn("tanh", SYMBOLS, hidden, SYMBOLS, radius=radius)
-    draw = partial(echo_batch, length=length, losses=losses)
+    draw = partial(batch_of, length=length, losses=losses)
 
     def trained(key):
         init_key, train_key = jax.random.split(key)
@@ -47,10 +44,10 @@ def estimated_keeps(est: Estimator, model: Model, params: Params, length: int, l
 
     def see(carry, key):
         data_key, key = jax.random.split(key)
-        batch = echo_batch(data_key, length, losses)
+        batch = batch_of(data_key, length, losses)
         return est(model, params, est.restart(model, params, carry, batch, None), batch, key)[1], None
 
-    start = est.init(model, params, echo_batch(key, length, losses), None)
+    start = est.init(model, params, batch_of(key, length, losses), None)
     carry, _ = jax.lax.scan(see, start, jax.random.split(key, chunks))
     return est.chosen(carry, length)
 
@@ -59,7 +56,7 @@ def estimated_keeps(est: Estimator, model: Model, params: Params, length: int, l
 def figures(est: Estimator, model: Model, params: Params, length: int, losses: Any, key: Array, chunks: int):
     """Over ‖g‖²: the variance of an estimator, and the least of all independent gates that are cut as often."""
     data_key, key = jax.random.split(key)
-    batch = echo_batch(data_key, length, losses)
+    batch = batch_of(data_key, length, losses)
     norm = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(jax.grad(tb.loss, 1)(model, params, batch)))
     if isinstance(est, tb.Optimal):
         least = tb.exact.optimal_keeps(model, params, batch, est.keep)

@@ -13,8 +13,8 @@ from tbptt_jax.analysis.lengths import LEFT_OUT, Contributions, contributions, l
 from tbptt_jax.analysis.stretch import cut_by_step_and_age
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.experiments.break_even.measure import trained
-from tbptt_jax.experiments.break_even_memory.measure import at_memory, first_steps, optimal_gates
+from tbptt_jax.experiments.break_even.measure import first_steps, trained
+from tbptt_jax.experiments.break_even_memory.measure import at_memory, optimal_gates
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task

@@ -25,11 +25,13 @@ def makes_sense(config: Config):
     return "tau" in config or config["cell"] == "tanh"
 
 
-def echo_batch(key: Array, length: int):
-    """Symbols, and as targets the symbols of `DELAY` steps before, from the step on where there is one."""
-    symbols = jax.random.randint(key, (length, BATCH), 0, SYMBOLS)
-    weights = jnp.broadcast_to(jnp.arange(length)[:, None] >= DELAY, (length, BATCH)).astype(float)
-    return tb.Batch(jax.nn.one_hot(symbols, SYMBOLS), jnp.roll(symbols, DELAY, axis=0), weights)
+def echo_batch(key: Array, length: int, sequences: int = BATCH, every: int = 1) -> Batch:
+    """Symbols, and as targets the symbols of `DELAY` steps before; a loss every so many steps, from the step on where
+    there is one."""
+    symbols = jax.random.randint(key, (length, sequences), 0, SYMBOLS)
+    taken = (jnp.arange(1, length + 1) % every == 0) & (jnp.arange(length) >= DELAY)
+    weights = jnp.broadcast_to(taken[:, None], (length, sequences)).astype(float)
+    return Batch(jax.nn.one_hot(symbols, SYMBOLS), jnp.roll(symbols, DELAY, axis=0), weights)
 
 
 @cache

@@ -34,6 +34,12 @@ def trained(task: Task, cell: str, hidden: int, updates: int, seed: int, radius:
     return jax.tree.map(lambda leaf: leaf[0], whole.params)
 
 
+def first_steps(task: Any, count: int, key: Array) -> Batch:
+    """So many sequences; of a stream, as much as is between two updates of the training."""
+    batch = replace(task, batch_size=count).batch(key)
+    return jax.tree.map(lambda leaf: leaf[: task.length], batch)
+
+
 @partial(jax.jit, static_argnames=("est", "model"))
 def moments_of(est: Estimator, model: Model, params: Params, batch: Batch) -> Any:
     """Compiled once for all networks."""
@@ -46,17 +52,15 @@ def measure(config: Config, key: Array):
     radius = config.get("radius")
     params = trained(task, *network, config["training"], config.seed, radius)
     model = task.model(*network)  # the same for all radii, and compiled for once
-    population = replace(task, batch_size=config["population"]).batch(jax.random.fold_in(key, 1))
-    length = task.length  # of a stream, as much as is between two updates of the training
-    batch = jax.tree.map(lambda leaf: leaf[:length], population)
+    batch = first_steps(task, config["population"], jax.random.fold_in(key, 1))
     moments, sides = {}, []
     for one in config.chosen:
         est = one.estimator.laid_at_random()
-        if est.law(length) is None:
+        if est.law(task.length) is None:
             raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
         moments[one.series] = jax.device_get(moments_of(est, model, params, batch))
         sides.append(Measured(one, est, one.series))
-    return [row | {"length": length} for row in pairs(sides, moments)]
+    return [row | {"length": task.length} for row in pairs(sides, moments)]
 
 
 class Measured(NamedTuple):

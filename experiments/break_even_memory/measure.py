@@ -1,7 +1,6 @@
 """What one cell measures."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, warmed_up
 from tbptt_jax.estimators.laws import Fixed
 from tbptt_jax.estimators.optimal import keeps_for
-from tbptt_jax.experiments.break_even.measure import BATCH, Measured, moments_of, pairs, trained
+from tbptt_jax.experiments.break_even.measure import BATCH, Measured, first_steps, moments_of, pairs, trained
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Model, Params
 from tbptt_jax.tasks.base import Task
@@ -106,9 +105,3 @@ def weights_seen(est: Estimator, model: Model, params: Params, task: Task, chunk
     """What `optimal` has learned."""
     draw = partial(first_steps, task, BATCH)
     return warmed_up(est, model, params, draw, key, chunks).weights[: task.length]
-
-
-def first_steps(task: Any, count: int, key: Array) -> Any:
-    """So many sequences; of a stream, as much as is between two updates of the training."""
-    batch = replace(task, batch_size=count).batch(key)
-    return jax.tree.map(lambda leaf: leaf[: task.length], batch)

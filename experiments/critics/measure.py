@@ -12,7 +12,7 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.predicted import estimate_across
-from tbptt_jax.experiments.break_even.measure import DRAWN, moments_of, trained
+from tbptt_jax.experiments.break_even.measure import DRAWN, first_steps, moments_of, trained
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Batch, Model, Params
@@ -33,7 +33,7 @@ def measure(config: Config, key: Array):
     task = replace(config.task, batch_size=BATCH)
     model = task.model(config["cell"], config["hidden"])
     params = trained(config.task, config["cell"], config["hidden"], config["training"], config.seed)
-    batch = fresh(replace(task, batch_size=config["population"]), jax.random.fold_in(key, 1))
+    batch = first_steps(task, config["population"], jax.random.fold_in(key, 1))
 
     segments, without = (moments_of(est, model, params, batch) for est in (tb.Segment(length, "random"), alone[0]))
     rows = []
@@ -52,19 +52,15 @@ def measure(config: Config, key: Array):
     return rows
 
 
-def fresh(task: Task, key: Array) -> Batch:
-    return jax.tree.map(lambda leaf: leaf[: task.length], task.batch(key))
-
-
 @partial(jax.jit, static_argnames=("est", "model", "task", "chunks"))
 def fitted(est: Any, model: Model, params: Params, task: Task, key: Array, chunks: int) -> Any:
     """What the estimator carries after so many chunks, each of fresh sequences."""
 
     def see(carry, key):
-        batch = fresh(task, key)
+        batch = first_steps(task, BATCH, key)
         return est(model, params, est.restart(model, params, carry, batch, None), batch, key)[1], None
 
-    start = est.init(model, params, fresh(task, key), None)
+    start = est.init(model, params, first_steps(task, BATCH, key), None)
     return lax.scan(see, start, jax.random.split(key, chunks))[0]
 
 

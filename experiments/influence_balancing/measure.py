@@ -36,10 +36,12 @@ def makes_sense(config: Config):
 
 def task_for(est: Estimator, config: Config):
     """Chunks in which each loss sees what the estimator lets it see: whole segments, and windows that are full."""
-    length, tau = config["length"], config.tau or 1
+    length = config["length"]
     if isinstance(est, tb.WindowedEstimator):
-        return tb.InfluenceBalancing(length // 10 + tau - 1, skipped=tau - 1)
-    return tb.InfluenceBalancing(tau * -(-length // tau))
+        before = round(est.nominal_length or 1) - 1
+        return tb.InfluenceBalancing(length // 10 + before, skipped=before)
+    whole = length if est.updates_at_cuts else est.pace(length).chunk
+    return tb.InfluenceBalancing(whole * -(-length // whole))
 
 
 def slope(est: Estimator, task: Task, samples: Any):
