@@ -197,7 +197,7 @@ def model(init: Callable, initial_state: Callable, step: Callable, readout: Call
     return FunctionModel((init, initial_state, step, readout, losses))
 
 
-def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
+def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, " B"]:
     """-log softmax(output)[target], in nats; the targets are whole numbers in 0..K-1, and any other gives NaN."""
     if not jnp.issubdtype(target.dtype, jnp.integer):
         raise UserError(f"targets: the softmax loss needs whole numbers, got {target.dtype}")
@@ -207,13 +207,13 @@ def softmax_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"
     return jax.nn.logsumexp(output, axis=-1) - jnp.where(inside, chosen, jnp.nan)
 
 
-def squared_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
+def squared_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, " B"]:
     """½ ‖output − target‖²."""
     same_shape(target, output.shape)
     return 0.5 * jnp.sum((output - target) ** 2, axis=-1)
 
 
-def binary_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, "B"]:
+def binary_loss(output: Float[Array, "B K"], target: Array) -> Float[Array, " B"]:
     """Cross-entropy of K independent binary targets in [0, 1], the outputs being log-odds; summed over K, in nats."""
     same_shape(target, output.shape)
     return jnp.sum(jax.nn.softplus(output) - target * output, axis=-1)

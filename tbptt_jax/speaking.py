@@ -54,8 +54,8 @@ def sample_text(
 
 @partial(jax.jit, static_argnames=("model", "length"))
 def continued(
-    model: Model, length: int, params: Params, given: Int[Array, "S"], key: Array, temperature: Array
-) -> Int[Array, "T"]:
+    model: Model, length: int, params: Params, given: Int[Array, " S"], key: Array, temperature: Array
+) -> Int[Array, " T"]:
     """The symbols that follow those that are given."""
 
     def read(state: Any, symbol: Array):

@@ -76,7 +76,7 @@ def params_of(params: Params, rate: int) -> Params:
     return jax.tree.map(lambda leaf: leaf[rate], params)
 
 
-def mean_cosines(est: Estimator, model: Model, params: Params, task: Task, key: Array) -> Float[np.ndarray, "seeds"]:
+def mean_cosines(est: Estimator, model: Model, params: Params, task: Task, key: Array) -> Float[np.ndarray, " seeds"]:
     """Of every network's recurrent gradients with the exact ones, the mean over fresh streams; parameters
     stay as they are."""
     exact, updates = tb.RTRL(), SYMBOLS // task.length

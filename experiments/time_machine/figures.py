@@ -1,6 +1,7 @@
 """Where the perplexity ends, against the length of truncation; and against updates, symbols and seconds."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl

@@ -27,7 +27,7 @@ from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape, t
 class Evolution(NamedTuple):
     """Of the gradient of the loss of a whole stream, as an estimator makes it from the chunks."""
 
-    mean: Float[Array, "P"]
+    mean: Float[Array, " P"]
     """Flattened."""
     variance: Float[Array, ""]
     """Σ_params Var."""

@@ -36,7 +36,7 @@ class Contributions(NamedTuple):
     squares: Float[Array, ""]
     """Σ over sequences of ‖full gradient‖², of what passes through states: what E‖estimate‖² is without cuts."""
 
-    def variance(self, cut: Float[Array, "ages"]) -> Float[Array, ""]:
+    def variance(self, cut: Float[Array, " ages"]) -> Float[Array, ""]:
         """Of an estimate that is cut by this law, sequences apart; `cut` is by age."""
         return second_moment(cut, self.root) - self.squares
 
@@ -88,7 +88,7 @@ def products_of_pairs(model: Model, params: Params, batch: Batch) -> tuple[Float
 
 
 @jax.jit
-def second_moment(cut: Float[Array, "ages"], root: Float[Array, "T T R"]) -> Float[Array, ""]:
+def second_moment(cut: Float[Array, " ages"], root: Float[Array, "T T R"]) -> Float[Array, ""]:
     """E‖estimate‖² for contributions whose products `root` has."""
     length, _, rank = root.shape
     longer = jnp.concatenate([jnp.ones(1), jnp.cumprod(1 - cut)])  # than d = 0..T−1 steps

@@ -156,7 +156,7 @@ def _(law: Renewal, est: Estimator, model: Model, params: Params, batch: Batch):
 @exactly
 @takes_resets
 @compiled
-def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, "T"]:
+def gate_variances(est: Estimator, model: Model, params: Params, batch: Batch) -> Float[Array, " T"]:
     """The share of each step's gate in the variance of an estimator with independent gates.
 
     Args:
@@ -182,7 +182,9 @@ def known_law(est: Estimator, length: int, asked: str):
     return law
 
 
-def gradient_with_gates(est: Estimator, model: Model, params: Params, batch: Batch, gates: Float[Array, "T"]) -> PyTree:
+def gradient_with_gates(
+    est: Estimator, model: Model, params: Params, batch: Batch, gates: Float[Array, " T"]
+) -> PyTree:
     """The gradient of the loss with given gates, the same for all sequences."""
     start = model.initial_state(params, sequence_shape(batch)[1])
     critic = est.critic
@@ -244,7 +246,7 @@ def dynamics_of(model: Model, params: Params, run: Trajectory, batch: Batch, *, 
 
 def independent_variances(
     law: Independent, jacobians: Callable, own_credit: Array, predicted: Array
-) -> Float[Array, "T"]:
+) -> Float[Array, " T"]:
     length, size = own_credit.shape
     law = jax.tree.map(lambda leaf: leaf.astype(own_credit.dtype), law)
 
@@ -274,7 +276,7 @@ def independent_variances(
 
 def renewal_moments(
     law: Renewal, jacobians: Callable, own_credit: Array, predicted: Array
-) -> tuple[Float[Array, "P"], Float[Array, ""]]:
+) -> tuple[Float[Array, " P"], Float[Array, ""]]:
     """(mean, total variance) of Σ_t F_tᵀ δ_t when segments are cut by a renewal law.
 
     For a segment that starts at step i, `pieces` walks j = i+1..T (0-based, T the end) and gives what the losses

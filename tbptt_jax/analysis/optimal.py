@@ -23,7 +23,7 @@ TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn arou
 @exactly
 @takes_resets
 @partial(jax.jit, static_argnames="model")
-def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | float) -> Float[Array, "T"]:
+def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | float) -> Float[Array, " T"]:
     """The probabilities to keep of independent gates whose variance on a batch is least, for a given mean.
 
     Where the variance is least, p_t is proportional to the root of its derivative by v_t = 1/p_t − 1; that is repeated,

@@ -123,9 +123,9 @@ class GroupSums(NamedTuple):
     """
 
     about: Float[Array, "32 P"]
-    spread: Float[Array, "32"]
-    square: Float[Array, "32"]
-    cosine: Float[Array, "32"]
+    spread: Float[Array, " 32"]
+    square: Float[Array, " 32"]
+    cosine: Float[Array, " 32"]
 
 
 @partial(jax.jit, static_argnames=("model", "at_once"))

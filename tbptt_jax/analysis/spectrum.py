@@ -53,7 +53,7 @@ class LagSpectrum(NamedTuple):
         return self.products[:-1, :-1]
 
     @property
-    def norms(self) -> Float[Array, "K"]:
+    def norms(self) -> Float[Array, " K"]:
         """‖G_k‖."""
         return jnp.sqrt(jnp.diag(self.gram))
 
@@ -136,9 +136,9 @@ def lag_spectrum(
 class BiasCurve(NamedTuple):
     """For every length: ‖E estimate − exact‖², the root of it over ‖exact‖, and the cosine between the two."""
 
-    squared_bias: Float[Array, "N"]
-    relative_bias: Float[Array, "N"]
-    cosine: Float[Array, "N"]
+    squared_bias: Float[Array, " N"]
+    relative_bias: Float[Array, " N"]
+    cosine: Float[Array, " N"]
 
 
 SCHEMES = {

@@ -103,7 +103,7 @@ def averaged_of_walk(cut: Float[Array, "T T"]) -> Float[Array, ""]:
     return jnp.sum(ages @ (2 * jnp.arange(1, len(cut) + 1) - 1)) / len(cut)
 
 
-def walk(cut: Float[Array, "T T"], left: Callable) -> tuple[Float[Array, "T"], Float[Array, "T T"]]:
+def walk(cut: Float[Array, "T T"], left: Callable) -> tuple[Float[Array, " T"], Float[Array, "T T"]]:
     """How likely the stretch has lasted d steps at the last step, and at every one; `left` of it, each time."""
 
     def step(at_age, ends):

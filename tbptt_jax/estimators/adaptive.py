@@ -34,9 +34,9 @@ class Norms(NamedTuple):
     and, for k up to K, of the share of the losses that have k steps before them in the chunk."""
 
     state: PyTree
-    lag: Float[Array, "K"]
-    prefix: Float[Array, "K"]
-    share: Float[Array, "K+1"]
+    lag: Float[Array, " K"]
+    prefix: Float[Array, " K"]
+    share: Float[Array, " K+1"]
     chunks: Array
 
 
@@ -135,7 +135,7 @@ class Adaptive(Estimator):
         return lag, prefix, shares(batch, self.longest + 1)
 
 
-def shares(batch: Batch, lags: int) -> Float[Array, "lags"]:
+def shares(batch: Batch, lags: int) -> Float[Array, " lags"]:
     """For each lag, the part of the losses' weight that lies on steps with so many steps before them."""
     length, _ = sequence_shape(batch)
     weights = jnp.ones(length) if batch.weights is None else jnp.sum(batch.weights, axis=1)

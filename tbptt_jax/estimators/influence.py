@@ -43,7 +43,7 @@ class InfluenceEstimator(Estimator):
         """The influence on the state after a step."""
 
     @abstractmethod
-    def credit(self, dynamics: Dynamics, influence: PyTree, e: Float[Array, "H"]) -> Float[Array, "P"]:
+    def credit(self, dynamics: Dynamics, influence: PyTree, e: Float[Array, " H"]) -> Float[Array, " P"]:
         """e M."""
 
     def noise(self, key: Array | None, shape: tuple[int, int], dynamics: Dynamics) -> Any:

@@ -18,14 +18,14 @@ class Kernel(NamedTuple):
     """M ≈ spread · eligibility, and what spread and decay are learned from."""
 
     eligibility: Any
-    away: Float[Array, "H"]
+    away: Float[Array, " H"]
     """How far a perturbed copy of the state has gone from it, in units of the noise."""
-    filtered: Float[Array, "H"]
+    filtered: Float[Array, " H"]
     """The noise that it had, decayed."""
-    slope: Float[Array, "H"]
+    slope: Float[Array, " H"]
     """Derivative of `filtered` by the decay rates."""
     spread: Float[Array, "H H"]
-    rates: Float[Array, "H"]
+    rates: Float[Array, " H"]
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,16 @@ class Fixed(NamedTuple):
 class Independent(NamedTuple):
     """gate_t is drawn anew at every step, with this mean and variance."""
 
-    mean: Float[Array, "T"]
-    variance: Float[Array, "T"]
+    mean: Float[Array, " T"]
+    variance: Float[Array, " T"]
 
 
 class Renewal(NamedTuple):
     """Segments of independent random lengths. A segment that has lasted d steps is cut with probability cut[d − 1],
     and else its gate is kept[d − 1]. The first segment starts with the sequence."""
 
-    cut: Float[Array, "T"]
-    kept: Float[Array, "T"]
+    cut: Float[Array, " T"]
+    kept: Float[Array, " T"]
 
     def mean_length(self) -> Float[Array, ""]:
         """E[min(length of a segment, T)] = Σ_{d < T} P(a segment is longer than d)."""
@@ -33,7 +33,7 @@ class Patterns(NamedTuple):
     """One of M patterns of gates, shared by all sequences, with these probabilities."""
 
     gates: Float[Array, "M T"]
-    probabilities: Float[Array, "M"]
+    probabilities: Float[Array, " M"]
 
 
 class Noise(NamedTuple):

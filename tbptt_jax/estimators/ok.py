@@ -57,7 +57,7 @@ class OK(InfluenceEstimator):
 
 
 def fewer(
-    left: Float[Array, "q m"], right: Float[Array, "q n"], signs: Float[Array, "q"]
+    left: Float[Array, "q m"], right: Float[Array, "q n"], signs: Float[Array, " q"]
 ) -> tuple[Float[Array, "r m"], Float[Array, "r n"]]:
     """q = r + 1 products left_iᵀ right_i as r random ones, of the same sum on average and of least variance."""
     by_left, small_left = qr(left.T)
@@ -67,7 +67,7 @@ def fewer(
     return (by_left @ outer_left @ mixed).T, (by_right @ outer_right.T @ mixed).T
 
 
-def least_variance(values: Float[Array, "q"]) -> Float[Array, "q r"]:
+def least_variance(values: Float[Array, " q"]) -> Float[Array, "q r"]:
     """L such that, with random signs on its rows, E[L Lᵀ] = diag(values) and the variance is the least of all matrices
     of rank r = q − 1; the values fall.
 

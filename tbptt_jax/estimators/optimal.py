@@ -30,7 +30,7 @@ class Weights(NamedTuple):
     1 before anything was seen."""
 
     state: PyTree
-    weights: Float[Array, "T"]
+    weights: Float[Array, " T"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Optimal(Estimator):
     def restart(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         return carry._replace(state=model.initial_state(params, sequence_shape(batch)[1]))
 
-    def chosen(self, carry: Weights, length: int) -> Float[Array, "T"]:
+    def chosen(self, carry: Weights, length: int) -> Float[Array, " T"]:
         """The probabilities for the next chunk, of `length` steps."""
         return keeps_for(carry.weights[:length], self.keep)
 
@@ -91,7 +91,7 @@ class Optimal(Estimator):
         return estimate, Weights(state, carry.weights.at[:length].set(jnp.where(told, weights, old)))
 
 
-def keeps_for(weights: Float[Array, "T"], keep: Real) -> Float[Array, "T"]:
+def keeps_for(weights: Float[Array, " T"], keep: Real) -> Float[Array, " T"]:
     """Proportional to the weights, within `FLOOR`..1, `keep` on average; no cut is counted before the first step."""
     weights = weights.at[0].set(0.0)
     target = keep * (len(weights) - 1)

@@ -27,7 +27,7 @@ class Particles(NamedTuple):
     minus: PyTree
     vectors: Float[Array, "N P"]
     noise: Float[Array, "N P"]
-    age: Int[Array, "N"]
+    age: Int[Array, " N"]
 
 
 class Perturbation(Estimator):
@@ -67,7 +67,7 @@ class Perturbation(Estimator):
 
         return over_devices(pairs, (flat, batch), (plus, minus, noise))
 
-    def gradient(self, params: Params, vectors: Float[Array, "N P"], differences: Float[Array, "N"]) -> PyTree:
+    def gradient(self, params: Params, vectors: Float[Array, "N P"], differences: Float[Array, " N"]) -> PyTree:
         """(2 σ² N)⁻¹ Σ_i vector_i · difference_i."""
         flat = differences.astype(vectors.dtype) @ vectors / (2 * self.sigma**2 * self.particles)
         return ravel_pytree(params)[1](flat)

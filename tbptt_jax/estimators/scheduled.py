@@ -31,7 +31,7 @@ class Scheduled(GatedEstimator):
         if not is_traced(self.keeps):
             object.__setattr__(self, "keeps", tuple(np.asarray(self.keeps, float).tolist()))
 
-    def probabilities(self, length: int) -> Float[Array, "T"]:
+    def probabilities(self, length: int) -> Float[Array, " T"]:
         """The keeps, after a check of their number."""
         keeps = jnp.asarray(self.keeps, float)
         if keeps.shape != (length,):
@@ -45,7 +45,7 @@ class Scheduled(GatedEstimator):
         return Independent(jnp.ones(length), 1 / self.probabilities(length) - 1)
 
 
-def drawn(key: Array, keeps: Float[Array, "T"], batch_size: int) -> Float[Array, "T B"]:
+def drawn(key: Array, keeps: Float[Array, " T"], batch_size: int) -> Float[Array, "T B"]:
     """1/keeps[t] with probability keeps[t], else 0, drawn apart for every sequence."""
     uniform = jax.random.uniform(key, (len(keeps), batch_size))
     return jnp.where(uniform < keeps[:, None], 1 / keeps[:, None], 0.0)

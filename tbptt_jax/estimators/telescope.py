@@ -54,7 +54,7 @@ class Telescope(Truncation):
             found.append(min(found[-1] * self.base, length))
         return found
 
-    def probabilities(self, levels: int) -> Float[Array, "N"]:
+    def probabilities(self, levels: int) -> Float[Array, " N"]:
         """P(N ≥ n), or q(n), for n = 1..levels."""
         if self.chances is None:
             tail = self.keep ** jnp.arange(1, levels + 1)

@@ -26,7 +26,7 @@ class Workers(NamedTuple):
     """Each carries what its estimator carries, and stands before a chunk; before its first one, at a number below 0."""
 
     carry: PyTree
-    place: Int[Array, "N"]
+    place: Int[Array, " N"]
 
 
 class Learned(NamedTuple):

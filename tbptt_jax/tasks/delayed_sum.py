@@ -69,7 +69,7 @@ class DelayedSum(Task):
         return {"best": sum(map(entropy, chances)) / 4, "blind": entropy(sum(chances) / 4)}
 
 
-def draws(keys: Array, times: Int[Array, "T"], count: int) -> Array:
+def draws(keys: Array, times: Int[Array, " T"], count: int) -> Array:
     """Uniform numbers `[T, B, count]` of each sequence at each time."""
 
     def one(time, key):

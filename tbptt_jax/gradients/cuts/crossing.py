@@ -27,7 +27,7 @@ from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape, s
 
 
 def crossing_credit(
-    model: Model, params: Params, state: PyTree, batch: Batch, keeps: Float[Array, "T"], key: Array
+    model: Model, params: Params, state: PyTree, batch: Batch, keeps: Float[Array, " T"], key: Array
 ) -> Float[Array, "T B"]:
     """a_t · δ_t, whose squares, added up over the batch, are an unbiased estimate of c_t where gates are kept with such
     probabilities."""

@@ -38,7 +38,7 @@ class InFlight(Stepwise):
     def stepwise(self, states: int, length: int) -> "InFlight":
         return replace(self, states=states)
 
-    def alive(self) -> Bool[Array, "count"]:
+    def alive(self) -> Bool[Array, " count"]:
         """Which of the credits in flight reach this step: of a single step."""
         return self.stride * jnp.arange(self.count) + self.left < self.depth
 

@@ -29,11 +29,11 @@ class Step:
     def __init__(self, flow: Callable, params: Array, state: Array, before: PyTree, x: PyTree):
         self.flow, self.params, self.state, self.before, self.x = flow, params, state, before, x
 
-    def push(self, v: Float[Array, "H"]) -> Float[Array, "H"]:
+    def push(self, v: Float[Array, " H"]) -> Float[Array, " H"]:
         """J v."""
         return jax.jvp(partial(self.flow, self.params), (self.state,), (v,))[1]
 
-    def pull(self, u: Float[Array, "H"]) -> Float[Array, "P"]:
+    def pull(self, u: Float[Array, " H"]) -> Float[Array, " P"]:
         """uᵀ F."""
         return jax.vjp(lambda params: self.flow(params, self.state), self.params)[1](u)[0]
 
@@ -72,7 +72,7 @@ class Dynamics:
         program = jax.make_jaxpr(step)(self.all_params).jaxpr
         return [any(depends_on(program, [leaf])) for leaf in program.invars]
 
-    def flat(self, state: PyTree) -> Float[Array, "H"]:
+    def flat(self, state: PyTree) -> Float[Array, " H"]:
         return ravel_pytree(floats(state))[0]
 
     @cached_property
@@ -96,14 +96,14 @@ class Dynamics:
 
         return Step(flow, self.params, self.flat(state), state, x)
 
-    def with_params(self, flat: Float[Array, "P"]) -> Params:
+    def with_params(self, flat: Float[Array, " P"]) -> Params:
         chosen = iter(self.restore_params(flat))
         leaves, structure = jax.tree.flatten(self.all_params)
         return jax.tree.unflatten(
             structure, [next(chosen) if moves else leaf for leaf, moves in zip(leaves, self.moving)]
         )
 
-    def gradient(self, flat: Float[Array, "P"]) -> PyTree:
+    def gradient(self, flat: Float[Array, " P"]) -> PyTree:
         """A gradient by the flattened parameters, shaped as the parameters; 0 for those that no step depends on."""
         chosen = iter(self.restore_params(flat))
         leaves, structure = jax.tree.flatten(self.all_params)

@@ -31,11 +31,11 @@ class Kept(ABC):
         """J_t M, where it is kept."""
 
     @abstractmethod
-    def leaked(self, influence: Array, leaks: Float[Array, "H"]) -> Array:
+    def leaked(self, influence: Array, leaks: Float[Array, " H"]) -> Array:
         """M with its rows scaled."""
 
     @abstractmethod
-    def credit(self, influence: Array, e: Float[Array, "H"]) -> Float[Array, "P"]:
+    def credit(self, influence: Array, e: Float[Array, " H"]) -> Float[Array, " P"]:
         """e M."""
 
 

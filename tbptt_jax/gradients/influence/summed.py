@@ -53,7 +53,7 @@ def require_unit_by_unit(cell: SummedLayer, structure: Any) -> None:
 class Units(NamedTuple):
     """One step, linearised unit by unit."""
 
-    inputs: Float[Array, "I"]
+    inputs: Float[Array, " I"]
     """â_t."""
     by_sum: Float[Array, "S G H"]
     """∂h_t/∂a_t."""
@@ -64,8 +64,8 @@ class Units(NamedTuple):
 
 
 def one_unit(
-    cell: SummedLayer, dynamics: Dynamics, old: Float[Array, "S"], summed: Float[Array, "G"]
-) -> Float[Array, "S"]:
+    cell: SummedLayer, dynamics: Dynamics, old: Float[Array, " S"], summed: Float[Array, " G"]
+) -> Float[Array, " S"]:
     """The new state of one unit from the old one and its sums: the cell with a single unit."""
     structure = jax.tree.structure(dynamics.example[0])
     state = jax.tree.unflatten(structure, list(old[:, None]))
@@ -107,13 +107,13 @@ def sums_that_reach(cell: SummedLayer, dynamics: Dynamics) -> np.ndarray:
     return np.any(np.asarray(slopes) != 0, axis=0)
 
 
-def weights_of(cell: SummedLayer, dynamics: Dynamics, flat: Float[Array, "P"]) -> dict[str, Array]:
+def weights_of(cell: SummedLayer, dynamics: Dynamics, flat: Float[Array, " P"]) -> dict[str, Array]:
     """The layer's weights by name: they are all that a step depends on, in the order of their names."""
     names = sorted(["W_hh", "W_hx", *(["b_h"] if cell.bias else [])])
     return dict(zip(names, dynamics.restore_params(flat), strict=True))
 
 
-def as_parameters(cell: SummedLayer, matrix: Float[Array, "GH I"]) -> Float[Array, "P"]:
+def as_parameters(cell: SummedLayer, matrix: Float[Array, "GH I"]) -> Float[Array, " P"]:
     """A matrix that stands where W does, as the flattened weights."""
     w_hx, w_hh, b_h = jnp.split(matrix, np.cumsum([cell.inputs, cell.hidden]), axis=1)
     return ravel_pytree({"W_hx": w_hx, "W_hh": w_hh} | ({"b_h": b_h[:, 0]} if cell.bias else {}))[0]
