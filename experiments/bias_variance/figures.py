@@ -87,6 +87,7 @@ def with_all_labels(panels: Any):
 def equal_memory(table: pl.DataFrame):
     """The error of one sequence against the states that must be alive at once, a panel a setting."""
     table = needed(table, "a truncation with a τ is needed")
+    table = table.with_columns(pl.col("states").round(6))  # of which the last digits are those of a compiler
     kinds = groups(table)
     columns = min(len(kinds), 4)
     figure, grid = panels(-(-len(kinds) // columns), columns, sharex=True, sharey=True)
