@@ -7,6 +7,7 @@ import polars as pl
 
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.lab.intervals import ERROR, half_width
+from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.named import name_in
 from tbptt_jax.plots.style import panels, style_of
 
@@ -32,7 +33,7 @@ def one_task(axes: Any, rows: pl.DataFrame) -> None:
     """Lines of one task, each named at its right end."""
     ends = []
     for series in rows["series"].unique(maintain_order=True):
-        line = at_best_rate(rows.filter(pl.col("series") == series))
+        line = at_best_rate(rows.filter(pl.col("series") == series), ["batch"], by="selection")
         across = line.group_by("batch").agg(pl.col("report").mean().alias("mean"), pl.col("report").std(), pl.len())
         across = across.sort("batch")
         halves = [half_width(n, s, ERROR) if n > 2 else 0.0 for n, s in across.select("len", "report").rows()]
@@ -49,13 +50,6 @@ def one_task(axes: Any, rows: pl.DataFrame) -> None:
         axes.annotate(series, (batches[-1] * 1.2, place), color=colour, fontsize=7.5, va="center")
 
 
-def at_best_rate(rows: pl.DataFrame) -> pl.DataFrame:
-    """At each batch, the learning rate whose mean selection loss is the smallest."""
-    means = rows.group_by("batch", "learning_rate").agg(pl.col("selection").mean())
-    best = means.sort("selection").group_by("batch", maintain_order=True).first().drop("selection")
-    return rows.join(best, on=["batch", "learning_rate"])
-
-
 def message(table: pl.DataFrame) -> str:
     """What came out, as a sentence with its figures."""
     largest = table["batch"].max()
@@ -65,7 +59,9 @@ def message(table: pl.DataFrame) -> str:
         for series in ("segment", "randomized"):
             rows = table.filter((pl.col("task") == task) & (pl.col("series") == series))
             if not rows.is_empty():
-                means[series] = at_best_rate(rows).filter(pl.col("batch") == largest)["report"].mean()
+                means[series] = (
+                    at_best_rate(rows, ["batch"], by="selection").filter(pl.col("batch") == largest)["report"].mean()
+                )
         if len(means) == 2:
             words.append(f"{name_in(task)} {means['segment']:.3g} → {means['randomized']:.3g}")
     return f"Loss in batches of {largest}, from segments to unbiased gates of their mean length:\n" + ", ".join(words)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.lab.table import named
 from tbptt_jax.plots.style import panels, style_of
 
@@ -21,7 +22,7 @@ def losses(table: pl.DataFrame) -> Any:
     for axes, task in zip(row, tasks):
         part = table.filter(pl.col("task") == task)
         for way in part["way"].unique(maintain_order=True):
-            curves = at_best_rate(part.filter(pl.col("way") == way))
+            curves = at_best_rate(part.filter(pl.col("way") == way), ["way"], by="selection")
             updates, values = (np.array(curves[name].to_list()) for name in ("curve_updates", "curve_report"))
             look = style_of(way.removesuffix(" with a critic")) | {"marker": ""}
             if way.endswith("critic"):
@@ -36,11 +37,6 @@ def losses(table: pl.DataFrame) -> Any:
     return figure
 
 
-def at_best_rate(rows: pl.DataFrame) -> pl.DataFrame:
-    means = rows.group_by("learning_rate").agg(pl.col("selection").mean()).sort("selection")
-    return rows.filter(pl.col("learning_rate") == means["learning_rate"][0])
-
-
 def message(table: pl.DataFrame) -> str:
     """The reported losses of randomized truncation without and with a critic."""
     words = []
@@ -49,7 +45,7 @@ def message(table: pl.DataFrame) -> str:
         for way in ("randomized", "randomized with a critic"):
             rows = table.filter((pl.col("task") == task) & (pl.col("way") == way))
             if not rows.is_empty():
-                pair.append(at_best_rate(rows)["report"].median())
+                pair.append(at_best_rate(rows, ["way"], by="selection")["report"].median())
         if len(pair) == 2:
             words.append(f"{task} {pair[0]:.3f} → {pair[1]:.3f}")
     return "Loss of randomized truncation without → with a critic (median networks):\n" + ", ".join(words)

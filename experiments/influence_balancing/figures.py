@@ -4,6 +4,8 @@ from functools import partial
 
 import polars as pl
 
+from tbptt_jax.experiments.influence_balancing.claims import FIRST
+from tbptt_jax.experiments.influence_balancing.measure import NEAR
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.plots.learning import curve
@@ -28,7 +30,7 @@ def slope(table: pl.DataFrame):
         best = at_best_rate(part, ["tau"], "distance").group_by("tau").agg(pl.col("distance").median()).sort("tau")
         right.plot(best["tau"], best["distance"].clip(1e-8), label=name, **style_of(name))
     left.axhline(0, color="black", linewidth=0.8)
-    for tau, name in ((41, "window"), (110, "segment")):
+    for name, tau in FIRST.items():
         left.axvline(tau, color=style_of(name)["color"], linewidth=0.8, linestyle=":")
         left.annotate(f"{tau}", (tau, 0), xytext=(2, 4), textcoords="offset points", fontsize=8)
         right.axvline(tau, color=style_of(name)["color"], linewidth=0.8, linestyle=":")
@@ -85,7 +87,7 @@ def ends(table: pl.DataFrame):
             axes.plot(seeds, [i] * len(seeds), linestyle="none", **style_of(name))
         title = f"every {length} steps" if length > 1 else "every step"
         axes.set(xscale="log", xlabel="|θ − θ*| after training", title=title, xlim=(5e-9, 2e3))
-        axes.axvline(0.01, color="black", linewidth=0.7, linestyle=":")
+        axes.axvline(NEAR, color="black", linewidth=0.7, linestyle=":")
         axes.grid(axis="y", linewidth=0.3)
     grid[0, 0].set_yticks(range(names.height), labels=names["series"].to_list(), fontsize=7)
     figure.suptitle(

@@ -6,7 +6,6 @@ from tbptt_jax.experiments.long_dependencies.measure import SOLVED
 from tbptt_jax.lab.claims import Claim, Side
 
 LONG_ENOUGH = pl.col("tau") > pl.col("distance")
-CUT = pl.col("series").is_in(["window", "segment"])
 
 
 def at_best(name: str, where: pl.Expr) -> Side:

@@ -8,6 +8,7 @@ import polars as pl
 
 from tbptt_jax.experiments.long_dependencies.measure import SOLVED
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.lab.table import named
 from tbptt_jax.plots.style import panels, style_of
 
@@ -20,10 +21,8 @@ def means(table: pl.DataFrame) -> pl.DataFrame:
     """What is learned at the best learning rate, the mean over seeds and their spread."""
     group = ["task", "series", "tau", "distance"]
     rows = table.with_columns(named("task"))
-    by_rate = rows.group_by([*group, "learning_rate"]).agg(
-        pl.col("selection", "learned").mean(), pl.col("learned").std().alias("spread")
-    )
-    return by_rate.sort("selection").group_by(group, maintain_order=True).first().sort(group)
+    best = at_best_rate(rows, group, by="selection").group_by(group)
+    return best.agg(pl.col("learned").mean(), pl.col("learned").std().alias("spread")).sort(group)
 
 
 def smallest(table: pl.DataFrame) -> Any:

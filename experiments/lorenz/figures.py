@@ -4,6 +4,7 @@ from functools import partial
 
 import polars as pl
 
+from tbptt_jax.experiments.lorenz.measure import FIRST_RHO, TRUE_RHO, UPDATES
 from tbptt_jax.plots.style import panels, shade
 
 
@@ -29,9 +30,14 @@ def lorenz(table: pl.DataFrame):
         colour = shade(0.9 * misses["tau"].to_list().index(tau) / max(1, misses.height - 1))
         right.plot([tau] * rows.height, rows["miss"].clip(1e-3), "o", markersize=2.5, color=colour, alpha=0.6)
     right.plot(misses["tau"], misses["miss"].clip(1e-3), color="0.3", linewidth=1)
-    right.axhline(4, color="0.5", linestyle="--")
-    right.text(misses["tau"][0], 4.6, "where descent begins", color="0.35", fontsize=8)
-    right.set(xscale="log", yscale="log", xlabel="segment length τ (steps)", ylabel="|ρ − 28| after 60 updates")
+    right.axhline(TRUE_RHO - FIRST_RHO, color="0.5", linestyle="--")
+    right.text(misses["tau"][0], 1.15 * (TRUE_RHO - FIRST_RHO), "where descent begins", color="0.35", fontsize=8)
+    right.set(
+        xscale="log",
+        yscale="log",
+        xlabel="segment length τ (steps)",
+        ylabel=f"|ρ − {TRUE_RHO:g}| after {UPDATES} updates",
+    )
     right.set_title("what gradient descent makes of it", fontsize=9)
     best = misses.sort("miss")
     figure.suptitle(

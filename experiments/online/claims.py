@@ -7,7 +7,6 @@ from tbptt_jax.lab.claims import Claim, Side
 MARSCHALL = "Marschall, Cho & Savin 2020, A unified framework of online learning algorithms"
 MARGIN = 0.02
 """A part of the loss: the least difference that matters."""
-TANH = pl.col("cell") == "tanh"
 
 
 def of(method: str, cell: str = "tanh") -> Side:

@@ -6,6 +6,7 @@ import numpy as np
 
 from tbptt_jax.analysis.of_loss import Loss, steps_of, truncation_bias
 from tbptt_jax.models import Batch, Model, Params
+from tbptt_jax.plots.style import style_of
 
 ENOUGH = 0.1  # of the gradient, which the title says how many steps it takes to reach
 
@@ -28,10 +29,10 @@ def plot_bias(model: Model | Loss, params: Params, batch: Batch | Any, taus: Any
     curves = truncation_bias(model, params, batch, taus)
     figure = Figure(figsize=(5.0, 3.2), layout="constrained")
     axes = figure.subplots()
-    for name, colour, mark in (("window", "#56B4E9", "^"), ("segment", "#0072B2", "s")):
+    for name in ("window", "segment"):
         bias = np.asarray(curves[name].relative_bias)
         shown = bias > 1e-7
-        axes.plot(lengths[shown], bias[shown], color=colour, marker=mark, markersize=3, label=name)
+        axes.plot(lengths[shown], bias[shown], markersize=3, label=name, **style_of(name))
     axes.axhline(ENOUGH, color="0.6", linewidth=0.8, linestyle=":")
     axes.set(xscale="log", yscale="log", xlabel="truncation length τ (steps)", ylabel="relative bias of the gradient")
     ticks = [2**i for i in range(int(lengths.max()).bit_length()) if lengths.min() <= 2**i <= lengths.max()]
