@@ -6,7 +6,6 @@ worker has a folder for them, and so have the processes that it starts.
 
 import gc
 import os
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,11 +32,9 @@ import tests.shapes_checked  # noqa: E402, F401
 
 install_import_hook("tbptt_jax", "beartype.beartype")
 
-if version("jax").startswith("0.10."):  # a new context for each program would take a tenth of all time, and more
-    from jax._src.interpreters import mlir
+from tbptt_jax.jax_internals import share_contexts  # noqa: E402
 
-    new, shared = mlir.make_ir_context, cache(mlir.make_ir_context)
-    mlir.make_ir_context = lambda: shared() if mlir.ir.Context.current is None else new()  # within a program: its own
+share_contexts()
 
 gc.set_threshold(
     100_000, 50, 50
