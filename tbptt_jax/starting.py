@@ -34,7 +34,7 @@ class NAME(tb.GatedEstimator):
 
     @classmethod
     def of_length(cls, tau):
-        """What it is where an experiment asks for a mean length of tau steps, a number from 1 on."""
+        """What it is where an experiment asks for a mean length of tau steps, a number above 1."""
         return cls(keep=1 - 1 / tau)
 
     @property

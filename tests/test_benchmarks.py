@@ -52,7 +52,7 @@ def test_the_table_and_the_figure_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize("figure", [growth.figure, memory.figure, partial(speed.figure, device="cpu")])
-def test_the_committed_figures_follow_from_the_committed_tables(figure):
+def test_figures_are_drawn_from_the_committed_tables(figure):
     room = getattr(figure, "func", figure).__module__.rpartition(".")[2]
     tables = list(RESULTS.glob(f"{room}/*/{TABLE}"))
     assert tables

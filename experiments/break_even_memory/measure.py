@@ -51,7 +51,7 @@ def at_memory(
     est: Estimator, states: int, length: int, gates: Callable, stretch: Stretch = tb.exact.longest_stretch
 ) -> dict[str, Estimator]:
     """The estimator as long as lets it keep so many states, on average; segments laid in both ways."""
-    if est.laid_at_random() != est:
+    if est.unbiased == "never" and est.laid_at_random() != est:
         return {"": est.laid_at_random(), " from the first step": est}
     if isinstance(est, tb.Optimal):
         return {"": gates()}
@@ -64,8 +64,8 @@ def at_memory(
 
 
 def of_stretch(of_length: Any, states: int, length: int, stretch: Stretch = tb.exact.longest_stretch) -> Estimator:
-    """The estimator whose stretch has so many states on average, of those that `of_length` makes of a real number from
-    1 on: with it, stretches grow."""
+    """The estimator whose stretch has so many states on average, of those that `of_length` makes of a real number above
+    1: with it, stretches grow."""
     low, high = 1.0, float(length)
     while stretch(of_length(high), length) < states and high < MOST_TIMES * length:
         low, high = high, 2 * high

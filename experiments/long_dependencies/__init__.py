@@ -28,8 +28,8 @@ experiment = Experiment(
     axes={
         "smoke": AXES | {"task": "recall(distance=5)", "tau": [2, 8], "updates": 400, "seeds": 3},
         "default": AXES
-        | {"task": [f"{name}(distance={d})" for name in NAMES for d in (10, 40)], "tau": [2, 8, 32]}
-        | {"updates": 2000, "seeds": 10},
+        | {"task": [f"{name}(distance={d})" for name in NAMES for d in (5, 10, 20, 40)] + ["recall(distance=100)"]}
+        | {"tau": [2, 8, 32], "updates": 2000, "seeds": 10},
         "paper": AXES
         | {
             "task": [f"{name}(distance={d})" for name in ("recall", "agreement") for d in (5, 20, 50, 100)],

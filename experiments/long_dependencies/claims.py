@@ -36,7 +36,7 @@ CLAIMS = (
     ),
     *(
         Claim(
-            f"With a mean length of 8, {series} learns what is 10 and 40 steps away better than segments of 8.",
+            f"With a mean length of 8, {series} learns what is more than 8 steps away better than segments of 8.",
             *(TALLEC, "learned", of_8(series), of_8("segment"), "above", 0.05),
             each=("task", "cell"),
         )

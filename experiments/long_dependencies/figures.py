@@ -42,7 +42,7 @@ def smallest(table: pl.DataFrame) -> Any:
             heights = [first.get(distance, never) * 1.05 ** (i - 1.5) for distance in distances]
             axes.plot(distances, heights, label=name, **style_of(name))
         axes.plot(distances, [d + 1 for d in distances], color="0.6", linewidth=0.8, linestyle=":", zorder=0)
-        axes.annotate("sees all", (distances[-1], distances[-1] + 1), fontsize=7, color="0.5", ha="right", va="bottom")
+        axes.annotate("sees all", (distances[0], distances[0] + 1), fontsize=7, color="0.5", ha="left", va="bottom")
         axes.set(xscale="log", yscale="log", xlabel="distance (steps)", title=task, ylim=(taus[0] / 1.4, never * 1.5))
         axes.set_xticks(distances, [str(d) for d in distances])
         axes.set_yticks([*taus, never], [*map(str, taus), "none"])
@@ -55,14 +55,15 @@ def smallest(table: pl.DataFrame) -> Any:
 
 
 def message(rows: pl.DataFrame) -> str:
-    furthest = rows["distance"].max()
-    words = []
-    for name in ("segment", "randomized"):
-        part = rows.filter((pl.col("series") == name) & (pl.col("distance") == furthest) & (pl.col("tau") == 8))
-        if not part.is_empty():
-            words.append(f"{name} {' and '.join(f'{v:.2f}' for v in part.sort('task')['learned'])}")
-    tasks = " and ".join(sorted(rows["task"].unique()))
-    return f"Learned over {furthest} steps ({tasks}), mean length 8:\n{'; '.join(words)}"
+    """What truncations of a mean length of 8 learn over the longest distance of each task."""
+    lines = []
+    for (task,), part in rows.group_by("task", maintain_order=True):
+        furthest = part["distance"].max()
+        there = part.filter((pl.col("distance") == furthest) & (pl.col("tau") == 8))
+        found = dict(there.select("series", "learned").rows())
+        words = [f"{name} {found[name]:.2f}" for name in ("segment", "randomized", "artbp") if name in found]
+        lines.append(f"{task} over {furthest}: {', '.join(words)}")
+    return "\n".join(["The part that is learned, with a mean length of 8:", *lines])
 
 
 def learned(table: pl.DataFrame) -> Any:
@@ -74,6 +75,9 @@ def learned(table: pl.DataFrame) -> Any:
     for axes_row, task in zip(grid, tasks):
         for axes, distance in zip(axes_row, distances):
             part = rows.filter((pl.col("task") == task) & (pl.col("distance") == distance))
+            if part.is_empty():
+                axes.set_visible(False)
+                continue
             for (name,), line in part.group_by("series", maintain_order=True):
                 one_line(axes, name, line)
             axes.axvline(distance + 1, color="0.3", linewidth=0.7, linestyle=":")

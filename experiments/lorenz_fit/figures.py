@@ -7,7 +7,7 @@ import polars as pl
 
 from tbptt_jax.experiments.lorenz_fit.measure import GUESS, TRUTH
 from tbptt_jax.lab.table import with_lines
-from tbptt_jax.plots.style import panels, style_of
+from tbptt_jax.plots.style import panels, styles_of
 
 NAMES = {"segment": "truncated backpropagation", "full": "full backpropagation", "es": "es of whole simulations"}
 
@@ -18,8 +18,10 @@ def draw(table: pl.DataFrame) -> dict:
 
 def losses(table: pl.DataFrame) -> Any:
     figure, (row,) = panels(1, 3, width=3.1, height=2.8)
-    for (line,), rows in with_lines(table).group_by("line", maintain_order=True):
-        look = style_of(line) | {"markevery": 4, "label": NAMES.get(line, line)}
+    apart = with_lines(table)
+    looks = styles_of(apart["line"].unique(maintain_order=True))
+    for (line,), rows in apart.group_by("line", maintain_order=True):
+        look = looks[line] | {"markevery": 4, "label": NAMES.get(line, line)}
         values = np.array(rows["curve_loss"].to_list())
         middle, low, high = np.median(values, axis=0), values.min(axis=0), values.max(axis=0)
         for axes, column, first in zip(row, ("curve_updates", "curve_steps"), (0, 1)):  # 0 steps are on no such axis

@@ -10,7 +10,7 @@ import polars as pl
 import tbptt_jax as tb
 from tbptt_jax.experiments.meta_2d.measure import FIRST, Descent, episode
 from tbptt_jax.lab.table import with_lines
-from tbptt_jax.plots.style import panels, style_of
+from tbptt_jax.plots.style import panels, styles_of
 
 MAP, POINTS = ((-5.0, 5.0), (-7.0, 4.0)), 121
 """The ends of its two axes, and how many points each has."""
@@ -27,8 +27,10 @@ def ways(table: pl.DataFrame) -> Any:
     left, right = row
     shades = {"cmap": "Greys", "vmin": 4, "vmax": 40, "extent": (*MAP[0], *MAP[1]), "origin": "lower"}
     filled = left.imshow(landscape(table["steps"][0]), aspect="auto", interpolation="bilinear", **shades)
-    for (line,), rows in with_lines(table).group_by("line", maintain_order=True):
-        look = style_of(line) | {"markevery": 5, "label": NAMES.get(line, line)}
+    apart = with_lines(table)
+    looks = styles_of(apart["line"].unique(maintain_order=True))
+    for (line,), rows in apart.group_by("line", maintain_order=True):
+        look = looks[line] | {"markevery": 5, "label": NAMES.get(line, line)}
         left.plot(rows["curve_first"][0], rows["curve_last"][0], **look)
         values = np.array(rows["curve_loss"].to_list())
         updates = np.asarray(rows["curve_updates"][0])

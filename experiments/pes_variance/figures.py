@@ -6,7 +6,7 @@ from functools import partial
 import polars as pl
 
 from tbptt_jax.lab.table import with_lines
-from tbptt_jax.plots.style import panels, style_of
+from tbptt_jax.plots.style import panels, styles_of
 
 
 def draw(table: pl.DataFrame) -> dict:
@@ -17,10 +17,12 @@ def variance(table: pl.DataFrame):
     """Lines: exact, the middle network and all of them; rings: sampled, of one network, with its standard error."""
     kinds = table["stream"].unique(maintain_order=True).to_list()
     figure, (row,) = panels(1, len(kinds), width=3.3, height=2.7, sharex=True, sharey=True)
+    table = with_lines(table)
+    looks = styles_of(table["line"].unique(maintain_order=True))
     for axes, kind in zip(row, kinds):
-        part = with_lines(table).filter(pl.col("stream") == kind)
+        part = table.filter(pl.col("stream") == kind)
         for (name,), rows in part.group_by("line", maintain_order=True):
-            look = style_of(name) | {"marker": ""}
+            look = looks[name] | {"marker": ""}
             value = pl.col("variance")
             ends = [value.min().alias("low"), value.median().alias("middle"), value.max().alias("high")]
             across = rows.group_by("unroll").agg(*ends).sort("unroll")

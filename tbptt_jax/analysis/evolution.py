@@ -66,6 +66,8 @@ def evolution(est: Estimator, model: Model, params: Params, batch: Batch, chunk:
     later = jnp.cumsum(jax.ops.segment_sum(by_group, group, groups)[::-1], axis=0)[::-1]  # from group S on, of R
     begun = jnp.maximum(*jnp.meshgrid(jnp.arange(groups), jnp.arange(groups), indexing="ij"))
     a = later[begun, jnp.arange(groups)[None]]  # A_SR
+    if not noise.carried:
+        a = a * jnp.eye(groups)[..., None]
     variance = width * jnp.sum(a**2) + jnp.sum(a * jnp.swapaxes(a, 0, 1))
     return Evolution(jnp.sum(jnp.diagonal(a), axis=1), variance / noise.particles)
 

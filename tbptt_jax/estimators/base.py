@@ -88,7 +88,7 @@ class Estimator(Named, ABC):
         """The estimator that keeps tau states on average for its backward pass; None where the method has no length.
 
         It is how an experiment with an axis `tau` makes an estimator that is named without arguments. Where
-        cuts are drawn, tau may be any number from 1 on: experiments at equal memory look for one of as many states."""
+        cuts are drawn, tau may be any number above 1: experiments at equal memory look for one of as many states."""
         return None
 
     @property

@@ -79,7 +79,9 @@ def promises(est: Any):
 
 def declares_its_abilities(est: Any):
     """What training, analysis and experiments ask of an estimator by attribute is what it does."""
-    yield Finding("`shared`, `learns` and `updates_at_cuts` are true or false", are_flags(est), "see Estimator")
+    yield Finding(
+        "`shared`, `learns`, `carries_more` and `updates_at_cuts` are true or false", are_flags(est), "see Estimator"
+    )
     if est.updates_at_cuts:
         fields = {field.name for field in dataclasses.fields(est)}
         cuts = isinstance(est, GatedEstimator) and isinstance(est.law(LENGTH), Renewal) and "shared" in fields
@@ -94,7 +96,7 @@ def declares_its_abilities(est: Any):
 
 
 def are_flags(est: Any):
-    return all(isinstance(flag, bool) for flag in (est.shared, est.learns, est.updates_at_cuts))
+    return all(isinstance(flag, bool) for flag in (est.shared, est.learns, est.carries_more, est.updates_at_cuts))
 
 
 def gives_gradients(est: Any):

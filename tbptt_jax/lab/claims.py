@@ -172,7 +172,7 @@ class Claim:
             rows = rows.with_columns(pl.col("value").clip(FLOOR).log())
         found = rows.group_by([*each, *pairs]).agg(pl.col("value").mean(), pl.len().alias("_rows"))
         if found["_rows"].max() > 1 and not side.pooled:  # type: ignore[operator]
-            raise NotMeasured(f"one of the variants alone: {side.name} has more than one row a seed in a setting")
+            raise NotMeasured(f"{side.name} with one row a seed: several variants are in it, choose one")
         most = pl.col("_rows").max()
         whole = found.filter(pl.col("_rows") == (most.over(each) if each else most))  # what lacks rows is another mean
         return whole.drop("_rows")

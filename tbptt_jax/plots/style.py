@@ -4,7 +4,8 @@ Experiments are loaded where cells are measured too, so matplotlib, which is slo
 """
 
 import io
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ STYLES = {
 OTHERS = ("#8C564B", "#1B9E77", "#A6761D", "#E7298A", "#6A3D9A"), ("h", "<", ">", "d", "P")
 """Colours and marks for the methods of users' own."""
 
+DASHES = ("-", "--", ":", "-.")
+
 RC: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -83,6 +86,15 @@ def by_name(method: str) -> tuple[str, str]:
     colours, marks = OTHERS
     more, number = divmod(crc32(method.encode()), len(colours))
     return colours[number], marks[more % len(marks)]
+
+
+def styles_of(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The looks of lines that have no other names beside them: variants of one method are dashed in turn."""
+    looks, seen = {}, Counter[str]()
+    for line in lines:
+        looks[line] = style_of(line) | {"linestyle": DASHES[seen[name_in(line)] % len(DASHES)]}
+        seen[name_in(line)] += 1
+    return looks
 
 
 def pyplot() -> Any:

@@ -26,7 +26,8 @@ def quadratic(times):
 @pytest.mark.parametrize(
     ("kind", "more"),
     cases(
-        [(tb.PES, {}), (tb.NRES, {}), (tb.GPES, {"reuse": 2}), (tb.TruncatedES, {})], lambda case: case[0] is tb.GPES
+        [(tb.PES, {}), (tb.NRES, {}), (tb.GPES, {"reuse": 2}), (tb.TruncatedES, {})],
+        lambda case: case[0] in (tb.GPES, tb.TruncatedES),
     ),
     ids=lambda one: getattr(one, "name", ""),
 )

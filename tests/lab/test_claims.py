@@ -272,7 +272,7 @@ def test_bad_claims_are_refused():
     with pytest.raises(ValueError, match="margin above 0"):
         replace(BELOW, direction="level")
     twice = pl.concat([table([1, 2, 3], [2, 3, 4])] * 2)
-    assert BELOW.verdict(twice).measured.endswith("ours has more than one row a seed in a setting")
+    assert BELOW.verdict(twice).measured.endswith("ours with one row a seed: several variants are in it, choose one")
 
 
 def test_claims_know_their_cells():

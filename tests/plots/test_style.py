@@ -1,4 +1,4 @@
-"""Colours and marks: every estimator that is ours has its own, and a user's gets one by its name."""
+"""Colours and marks: estimators that are ours have their own, and others get them by their names."""
 
 from itertools import product
 
