@@ -215,6 +215,7 @@ def test_flax_cells_that_cannot_be_are_told_what_to_do():
         tb.rnn(Drops(), inputs=H, hidden=H, outputs=2)
 
 
+@thorough
 def test_the_state_of_a_module_that_is_given_as_variables_is_brought_on():
     """nnx.split leaves variables; a loss that draws moves their counters, cut or not."""
     made = [nnx.RNN(Forgetful(H, H, rngs=nnx.Rngs(0)), time_major=True) for _ in range(2)]

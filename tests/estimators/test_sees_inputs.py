@@ -102,6 +102,7 @@ def by_hand(params, inputs, gates):
     return jax.grad(loss)(params)
 
 
+@thorough
 def test_a_model_is_cut_where_its_inputs_say():
     expected = by_hand(PARAMS, DATA.inputs, 1 - DATA.inputs[..., 0])
     assert distance(tb.gradient(AtSymbol(), MODEL, PARAMS, DATA), expected) < 1e-12

@@ -192,6 +192,7 @@ def test_a_committed_table_is_resumed_from_and_read_without_cells(tmp_path, capf
     assert tb.load_results(str(TOY), there, scale="smoke").equals(rows(here))
 
 
+@thorough
 def test_what_two_machines_measured_is_merged(tmp_path, capfd):
     for folder, x in (("one", "0,1,2,3,4,5"), ("two", "4,5,6,7,8,9,10,11")):
         assert tbptt(capfd, "run", TOY, *SMOKE, "--set", f"x={x}", results=tmp_path / folder)[0] == 0

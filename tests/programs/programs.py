@@ -194,7 +194,6 @@ PROGRAMS = [
     *(two_layers_in_one_loop, attention_over_all_states),
 ]
 AT_ONCE = [
-    *(one, two_in_a_row, in_cond, in_remat, over_a_batch, in_reverse, no_inputs, half_precision, a_key_in_every_step),
-    *(masked_lengths, attention_over_all_states),
+    *(one, in_cond, over_a_batch, in_reverse, half_precision, a_key_in_every_step, masked_lengths),
 ]
 """Those of `PROGRAMS` that differ most; nested loops, transformations and kinds of state are tested apart besides."""

@@ -53,7 +53,7 @@ def test_every_registered_task_has_an_example(text):
     assert {type(task) for task in examples(text)} == set(tb.all_tasks().values())
 
 
-@pytest.mark.parametrize("name", cases(tb.all_tasks(), ("a_n_b_n", "text")))
+@pytest.mark.parametrize("name", cases(tb.all_tasks(), ["text"]))
 def test_every_task_keeps_the_contract(name, text):
     task = {task.name: task for task in examples(text)}[name]
     findings = list(check(task))
