@@ -61,10 +61,13 @@ def test_the_extension_example_of_the_docs_passes_the_check(tmp_path):
     (block,) = re.findall(r"```python\n# my\.py\n(.*?)```", page, re.S)
     code = [line for line in block.splitlines() if line.strip() and not line.startswith(("import", "from"))]
     assert len(code) <= 10
-    (tmp_path / "my.py").write_text("from __future__ import annotations\n" + block)
+    more = re.findall(r"```python\n(    (?:@classmethod\n    def of_length|def law)\(.*?)```", page, re.S)
+    assert len(more) == 2
+    imports = "import jax.numpy as jnp\nfrom tbptt_jax.estimators.laws import Independent\n"
+    (tmp_path / "my.py").write_text("\n".join(["from __future__ import annotations", imports + block, *more]))
     done = tbptt("check", f"{tmp_path}/my.py:Mine(keep=0.8)")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "BROKEN" not in done.stdout and "all held" in done.stdout
+    assert "BROKEN" not in done.stdout and "all held" in done.stdout and "are those of its law" in done.stdout
 
 
 @thorough
