@@ -12,10 +12,8 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
-from tbptt_jax.estimators import contract
-from tbptt_jax.estimators.contract import check
 from tests.problems import announce, distance, problem
-from tests.tiers import cases, thorough
+from tests.tiers import thorough
 
 EXAMPLES = [
     tb.Full(),
@@ -87,28 +85,6 @@ def test_text_shows_what_differs_from_the_defaults():
     assert tb.make_estimator("segment(8, 'random')") == tb.Segment(8, "random")
 
 
-# one example a class; of those that promise nothing of their mean, one a family
-HELD = {
-    type(est): est for est in EXAMPLES if est.unbiased != "never" or isinstance(est, tb.Segment | tb.SnAp | tb.Adaptive)
-}
-
-
-LATER = (
-    *(tb.Full, tb.Segment, tb.Scheduled, tb.ByAge, tb.AdaptiveRolling, tb.NRES, tb.PES, tb.GPES),
-    *(tb.OK, tb.KFRTRL, tb.RKFRTRL, tb.NoBackTrack, tb.ES, tb.ForwardGradient, tb.Dodge, tb.Optimal),
-)
-"""These have exact tests of their own, or share a class with another that is held to the contract at once."""
-
-
-@pytest.mark.parametrize(
-    "est", cases(HELD.values(), lambda est: est.critic is None and not isinstance(est, LATER)), ids=str
-)
-def test_every_estimator_keeps_the_contract(est, monkeypatch):
-    monkeypatch.setattr(contract, "SAMPLES", 2**11)  # fewer than `tbptt check` draws: there are exact proofs besides
-    broken = [finding for finding in check(est) if finding.held is False]
-    assert not broken
-
-
 ODD = (0, -1, 2.5, "x", None, True, (1, 2), [], {}, "()", (0.1, "a"), float("nan"), 10**30)
 
 
@@ -124,52 +100,6 @@ def test_no_odd_value_of_a_field_is_more_than_an_error_in_one_line(kinds):
             except tb.UserError:
                 refused += 1
     assert refused > 100
-
-
-@dataclasses.dataclass(frozen=True)
-class Forgetful(tb.Randomized):
-    """It does not reweight what it keeps."""
-
-    def gates(self, key, length, batch_size):
-        return self.keep * super().gates(key, length, batch_size)
-
-
-def test_a_biased_estimator_that_says_it_is_unbiased_breaks_the_contract(monkeypatch):
-    monkeypatch.setattr(contract, "SAMPLES", 2**11)
-    broken = [finding.sentence for finding in check(Forgetful(0.8)) if finding.held is False]
-    means = ["its mean is the exact gradient of a chunk", "the products of its gates have mean 1"]
-    assert broken == [*means, "the means and squares of its gates are those of its law"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Untrue(tb.Randomized):
-    """Its law is that of another number."""
-
-    def law(self, length):
-        return tb.Randomized(self.keep + 0.1).law(length)
-
-
-@pytest.mark.parametrize(
-    "est, held",
-    [
-        *((est, True) for est in (tb.Segment(2), tb.Segment(3, "random"), tb.ByAge((0.2, 0.5)), tb.Randomized(0.7))),
-        (Untrue(0.7), False),
-    ],
-    ids=lambda value: str(value),
-)
-def test_gates_are_held_to_the_law_that_exact_variances_come_from(est, held, monkeypatch):
-    monkeypatch.setattr(contract, "SAMPLES", 2**11)
-    (found,) = contract.gates_follow_their_law(est)
-    assert found.held is held
-
-
-@pytest.mark.parametrize("kind", cases([tb.Full, tb.RFLO], [tb.RFLO]), ids=lambda kind: kind.name)
-def test_what_an_estimator_carries_it_must_say(kind):
-    told = dataclasses.make_dataclass("Told", [], bases=(kind,), frozen=True)
-    assert all(finding.held for finding in contract.keeps_its_word_on_a_stream(told()))
-    told.carries_more = not kind.carries_more
-    (broken,) = (finding for finding in contract.keeps_its_word_on_a_stream(told()) if not finding.held)
-    assert "carries" in broken.sentence
 
 
 @pytest.mark.parametrize(
@@ -265,13 +195,6 @@ def test_nothing_recompiles_when_numbers_keys_or_data_change():
             alone = jax.jit(partial(est, model))(params, start, batch._replace(inputs=inputs), key)[0]
             assert distance(together, alone.grads) < 1e-12, est  # the constants of one, the arguments of the other
     assert len(traces) == len(kinds)
-
-
-@thorough
-@pytest.mark.parametrize("keep", [0.05, 0.3])
-def test_a_small_keep_is_no_false_alarm(keep):
-    """Products that are hardly ever seen cannot be judged, and are not."""
-    assert all(finding.held is not False for finding in check(tb.Randomized(keep)))
 
 
 @thorough

@@ -8,7 +8,7 @@ import polars as pl
 import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.named import name_in
-from tbptt_jax.plots.style import OTHERS, STYLES, style_of
+from tbptt_jax.plots.style import OTHERS, STYLES, style_of, styles_of
 
 
 def test_every_estimator_that_has_a_look_has_it_alone():
@@ -34,3 +34,18 @@ def test_each_variant_of_a_method_of_a_users_own_has_a_curve_where_few_of_ours_h
     names = [text.get_text() for text in figure.axes[-1].texts]
     plt.close(figure)
     assert colours == [style_of(name)["color"] for name in (*mine, "snap")] and sorted(names) == [*mine, "ok", "snap"]
+
+
+def test_variants_of_one_method_are_dashed_in_turn():
+    looks = styles_of(["my.py:Mine(keep=0.5)", "pes", "my.py:Mine(keep=0.9)"])
+    assert [look["linestyle"] for look in looks.values()] == ["-", "-", "--"]
+
+
+def test_a_truncation_of_a_users_own_has_its_line_and_its_colour_in_break_even():
+    row = {"task": "copy()", "tau": 2, "training": 1, "length": 8, "by_error": 9.0, "by_efficiency": 9.0}
+    pairs = [("randomized", "segment"), ("my.py:Mine", "segment"), ("randomized", "my.py:Biased")]
+    figure = load("break_even").plot(pl.DataFrame([row | {"method": a, "against": b} for a, b in pairs]))["sequences"]()
+    drawn = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
+    plt.close(figure)
+    assert drawn["my.py:Mine against segments"] == style_of("my.py:Mine")["color"]
+    assert drawn["randomized against my.py:Biaseds"] == style_of("my.py:Biased")["color"]

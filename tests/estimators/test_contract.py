@@ -1,0 +1,85 @@
+"""The contract behind `tbptt check`: every estimator holds it, and what does not keep its word is caught."""
+
+import dataclasses
+
+import pytest
+
+import tbptt_jax as tb
+from tbptt_jax.estimators import contract
+from tbptt_jax.estimators.contract import check
+from tests.estimators.test_interface import EXAMPLES
+from tests.tiers import cases, thorough
+
+# one example a class; of those that promise nothing of their mean, one a family
+HELD = {
+    type(est): est for est in EXAMPLES if est.unbiased != "never" or isinstance(est, tb.Segment | tb.SnAp | tb.Adaptive)
+}
+
+
+LATER = (
+    *(tb.Full, tb.Segment, tb.Scheduled, tb.ByAge, tb.AdaptiveRolling, tb.NRES, tb.PES, tb.GPES),
+    *(tb.OK, tb.KFRTRL, tb.RKFRTRL, tb.NoBackTrack, tb.ES, tb.ForwardGradient, tb.Dodge, tb.Optimal),
+)
+"""These have exact tests of their own, or share a class with another that is held to the contract at once."""
+
+
+@pytest.mark.parametrize(
+    "est", cases(HELD.values(), lambda est: est.critic is None and not isinstance(est, LATER)), ids=str
+)
+def test_every_estimator_keeps_the_contract(est, monkeypatch):
+    monkeypatch.setattr(contract, "SAMPLES", 2**11)  # fewer than `tbptt check` draws: there are exact proofs besides
+    broken = [finding for finding in check(est) if finding.held is False]
+    assert not broken
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgetful(tb.Randomized):
+    """It does not reweight what it keeps."""
+
+    def gates(self, key, length, batch_size):
+        return self.keep * super().gates(key, length, batch_size)
+
+
+def test_a_biased_estimator_that_says_it_is_unbiased_breaks_the_contract(monkeypatch):
+    monkeypatch.setattr(contract, "SAMPLES", 2**11)
+    broken = [finding.sentence for finding in check(Forgetful(0.8)) if finding.held is False]
+    means = ["its mean is the exact gradient of a chunk", "the products of its gates have mean 1"]
+    assert broken == [*means, "the means and squares of its gates are those of its law"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Untrue(tb.Randomized):
+    """Its law is that of another number."""
+
+    def law(self, length):
+        return tb.Randomized(self.keep + 0.1).law(length)
+
+
+@pytest.mark.parametrize(
+    "est, held",
+    [
+        *((est, True) for est in (tb.Segment(2), tb.Segment(3, "random"), tb.ByAge((0.2, 0.5)), tb.Randomized(0.7))),
+        (Untrue(0.7), False),
+    ],
+    ids=lambda value: str(value),
+)
+def test_gates_are_held_to_the_law_that_exact_variances_come_from(est, held, monkeypatch):
+    monkeypatch.setattr(contract, "SAMPLES", 2**11)
+    (found,) = contract.gates_follow_their_law(est)
+    assert found.held is held
+
+
+@pytest.mark.parametrize("kind", cases([tb.Full, tb.RFLO], [tb.RFLO]), ids=lambda kind: kind.name)
+def test_what_an_estimator_carries_it_must_say(kind):
+    told = dataclasses.make_dataclass("Told", [], bases=(kind,), frozen=True)
+    assert all(finding.held for finding in contract.keeps_its_word_on_a_stream(told()))
+    told.carries_more = not kind.carries_more
+    (broken,) = (finding for finding in contract.keeps_its_word_on_a_stream(told()) if not finding.held)
+    assert "carries" in broken.sentence
+
+
+@thorough
+@pytest.mark.parametrize("keep", [0.05, 0.3])
+def test_a_small_keep_is_no_false_alarm(keep):
+    """Products that are hardly ever seen cannot be judged, and are not."""
+    assert all(finding.held is not False for finding in check(tb.Randomized(keep)))
