@@ -1,4 +1,4 @@
-"""One update a symbol, on streams that do not end: who learns, from how many symbols, at what memory.
+"""One update a symbol, on streams that do not end: who learns, from how many symbols, at what memory and pace.
 
 Every symbol is read once, by one sequence, and moves the parameters at once: by an influence that is carried forward,
 exactly or nearly, by the last few steps run again, by a critic in their place, or by the derivative of the one step

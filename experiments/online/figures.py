@@ -1,4 +1,4 @@
-"""Loss against symbols; at the end, against the numbers that are carried and against alignment: a row a task."""
+"""Loss against symbols; at the end, against seconds, the numbers that are carried and alignment: a row a task."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -27,6 +27,7 @@ TITLED = [("window", "rtrl"), ("rolling", "rtrl"), ("uoro", "window")]
 
 
 AGAINST = {
+    "pace": {"xlabel": "μs a symbol and network", "xscale": "log"},
     "carried": {"xlabel": "numbers carried from symbol to symbol", "xscale": "log"},
     "cosine": {"xlabel": "cosine with the exact gradient", "xlim": (0, 1.04)},
 }
@@ -34,13 +35,20 @@ FLOORS = {"best": "-", "blind": ":", "ngram_3": "--"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    return {"losses": partial(losses, table, of="task", against=("carried", "cosine"))}
+    return {"losses": partial(losses, table, of="task", against=("pace", "carried", "cosine"))}
+
+
+def with_pace(table: pl.DataFrame) -> pl.DataFrame:
+    """With a column `pace`: the microseconds that a symbol took a network of those side by side, in the middle cell."""
+    side_by_side = pl.len().over("task", "cell", "estimator", "seed")
+    pace = 1e6 * pl.col("seconds") / pl.col("symbols") / side_by_side
+    return table.with_columns(pace=pace.median().over(GROUP))
 
 
 def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequence[tuple[str, str]] = TITLED) -> Any:
     """A row for each value of the column `of`; the title compares the `titled` pairs of methods. In a row of a task,
     points of cells other than tanh are white."""
-    best = with_lines(at_best_rate(table, GROUP, by="selection")).sort("task", "cell", "series")
+    best = with_lines(at_best_rate(with_pace(table), GROUP, by="selection")).sort("task", "cell", "series")
     best = best.with_columns(aside=(pl.col("cell") != "tanh") & (of != "cell"))
     rows = best[of].unique(maintain_order=True).to_list()
     figure, grid = panels(len(rows), 1 + len(against), width=2.9, height=2.5)
