@@ -39,8 +39,8 @@ def networks(losses: Any, radius: Any, training: Any, length: int, hidden: int, 
     return model, jax.jit(jax.vmap(trained))(jax.random.split(jax.random.key(seed), seeds))
 
 
-def estimated_keeps(est: Estimator, model: Model, params: Params, length: int, losses: Any, key: Array, chunks: int):
-    """The probabilities that `optimal` has found after so many fresh batches."""
+def learned_gates(est: Estimator, model: Model, params: Params, length: int, losses: Any, key: Array, chunks: int):
+    """The gates that an estimator has learned after so many fresh batches."""
 
     def see(carry, key):
         data_key, key = jax.random.split(key)
@@ -49,7 +49,7 @@ def estimated_keeps(est: Estimator, model: Model, params: Params, length: int, l
 
     start = est.init(model, params, batch_of(key, length, losses), None)
     carry, _ = jax.lax.scan(see, start, jax.random.split(key, chunks))
-    return est.chosen(carry, length)
+    return est.frozen(carry, length)
 
 
 @partial(jax.jit, static_argnames=("model", "length", "losses", "chunks"))
@@ -58,10 +58,9 @@ def figures(est: Estimator, model: Model, params: Params, length: int, losses: A
     data_key, key = jax.random.split(key)
     batch = batch_of(data_key, length, losses)
     norm = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(jax.grad(tb.loss, 1)(model, params, batch)))
-    if isinstance(est, tb.Optimal):
-        least = tb.exact.optimal_keeps(model, params, batch, est.keep)
-        found = estimated_keeps(est, model, params, length, losses, key, chunks)
-        est, best = (tb.Scheduled(keeps) for keeps in (found, least))
+    if est.learns_gates:
+        best = tb.Scheduled(tb.exact.optimal_keeps(model, params, batch, est.keep))  # type: ignore[attr-defined]
+        est = learned_gates(est, model, params, length, losses, key, chunks)
         least = tb.exact.variance(best, model, params, batch)
     else:
         least = jnp.nan

@@ -14,7 +14,7 @@ from tbptt_jax.analysis.stretch import cut_by_step_and_age
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.experiments.break_even.measure import first_steps, trained
-from tbptt_jax.experiments.break_even_memory.measure import at_memory, optimal_gates
+from tbptt_jax.experiments.break_even_memory.measure import at_memory, learned_gates
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task
@@ -32,7 +32,7 @@ def measure(config: Config, key: Array):
     states, memory = config.tau, config["memory"]
     if memory not in STRETCHES:
         raise UserError(f"memory: one of {', '.join(STRETCHES)} is needed, got {memory!r}")
-    gates = partial(optimal_gates, model, params, task, states, config["chunks"], keys[0], STRETCHES[memory])
+    gates = partial(learned_gates, model, params, task, states, config["chunks"], keys[0], STRETCHES[memory])
     batch = first_steps(task, config["sequences"], keys[2])
     sides = []
     for one in config.chosen:

@@ -1,17 +1,17 @@
 """What one cell measures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 import tbptt_jax as tb
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, warmed_up
 from tbptt_jax.estimators.laws import Fixed
-from tbptt_jax.estimators.optimal import keeps_for
 from tbptt_jax.experiments.break_even.measure import BATCH, Measured, first_steps, moments_of, pairs, trained
 from tbptt_jax.lab.config import Config
 from tbptt_jax.models import Model, Params
@@ -36,7 +36,10 @@ def measure(config: Config, key: Array):
     params = trained(task, *network, config["training"], config.seed)
     model = task.model(*network)
     population = first_steps(task, config["population"], jax.random.fold_in(key, 1))
-    gates = partial(optimal_gates, model, params, task, config["tau"], config["chunks"], jax.random.fold_in(key, 2))
+    gates = partial(
+        *(learned_gates, model, params, task, config["tau"], config["chunks"], jax.random.fold_in(key, 2)),
+        tb.exact.longest_stretch,
+    )
     moments, sides = {}, []
     for one in config.chosen:
         for where, est in at_memory(one.estimator, config["tau"], task.length, gates).items():
@@ -53,8 +56,8 @@ def at_memory(
     """The estimator as long as lets it keep so many states, on average; segments laid in both ways."""
     if est.unbiased == "never" and est.laid_at_random() != est:
         return {"": est.laid_at_random(), " from the first step": est}
-    if isinstance(est, tb.Optimal):
-        return {"": gates()}
+    if est.learns_gates:
+        return {"": gates(est)}
     law = est.law(length)
     if law is None:
         raise UserError(f"estimator: one whose exact variance is known is needed, got {est}")
@@ -81,27 +84,29 @@ def of_stretch(of_length: Any, states: int, length: int, stretch: Stretch = tb.e
     return found
 
 
-def optimal_gates(
+def learned_gates(
     model: Model,
     params: Params,
     task: Task,
     states: int,
     chunks: int,
     key: Array,
-    stretch: Stretch = tb.exact.longest_stretch,
+    stretch: Stretch,
+    est: Any,
 ) -> Estimator:
-    """Gates that cut where it costs least, as `optimal` finds them on so many batches, which no other part sees."""
+    """The gates that an estimator learns on so many batches, which no other part sees, and that are open as often as
+    lets them keep so many states."""
     equal = of_stretch(tb.Randomized.of_length, states, task.length, stretch)
-    weights = weights_seen(tb.Optimal(equal.keep, longest=task.length), model, params, task, chunks, key)
+    carry = learned(replace(est, keep=equal.keep), model, params, task, chunks, key)
 
     def of_length(tau: float) -> Estimator:
-        return tb.Scheduled(keeps_for(weights, 1 - 1 / tau))
+        return replace(est, keep=1 - 1 / tau).frozen(carry, task.length)
 
     return of_stretch(of_length, states, task.length, stretch)
 
 
 @partial(jax.jit, static_argnames=("model", "task", "chunks"))
-def weights_seen(est: Estimator, model: Model, params: Params, task: Task, chunks: int, key: Array) -> Array:
-    """What `optimal` has learned."""
+def learned(est: Estimator, model: Model, params: Params, task: Task, chunks: int, key: Array) -> PyTree:
+    """What an estimator carries that has seen so many batches."""
     draw = partial(first_steps, task, BATCH)
-    return warmed_up(est, model, params, draw, key, chunks).weights[: task.length]
+    return warmed_up(est, model, params, draw, key, chunks)

@@ -41,7 +41,9 @@ def measure(config: Config, key: Array):
         if est.critic is None:
             continue
         carry = fitted(est, model, params, task, jax.random.fold_in(key, 2), config["chunks"])
-        with_it = jax.jit(partial(tb.exact.by_sequence, est.frozen(carry), model, first=DRAWN))(params, batch)
+        with_it = jax.jit(partial(tb.exact.by_sequence, est.frozen(carry, task.length), model, first=DRAWN))(
+            params, batch
+        )
         levels = [tb.exact.level(*jax.device_get(pair)) for pair in ((without, segments), (with_it, segments))]
         rows.append(
             {"estimator": text, "critic": str(est.critic), "tau": length}

@@ -21,11 +21,11 @@ def losses(table: pl.DataFrame) -> Any:
     figure, (row,) = panels(1, len(tasks), width=2.5, height=2.6)
     for axes, task in zip(row, tasks):
         part = table.filter(pl.col("task") == task)
-        for way in part["way"].unique(maintain_order=True):
-            curves = at_best_rate(part.filter(pl.col("way") == way), ["way"], by="selection")
+        best = at_best_rate(part, ["way", "method"], by="selection")
+        for (way, method), curves in best.group_by("way", "method", maintain_order=True):
             updates, values = (np.array(curves[name].to_list()) for name in ("curve_updates", "curve_report"))
-            look = style_of(way.removesuffix(" with a critic")) | {"marker": ""}
-            if way.endswith("critic"):
+            look = style_of(str(method)) | {"marker": ""}
+            if way != method:  # with a critic
                 look |= {"linestyle": (0, (4, 1.5))}
             axes.plot(updates[0], np.median(values, 0), label=way, **look)
         axes.set_title(task, fontsize=9)
@@ -40,12 +40,10 @@ def losses(table: pl.DataFrame) -> Any:
 def message(table: pl.DataFrame) -> str:
     """The reported losses of randomized truncation without and with a critic."""
     words = []
+    rows = at_best_rate(table.filter(pl.col("method") == "randomized"), ["task", "way"], by="selection")
+    medians = rows.group_by("task", critic=pl.col("way") != "randomized").agg(pl.col("report").median())
     for task in table["task"].unique(maintain_order=True):
-        pair = []
-        for way in ("randomized", "randomized with a critic"):
-            rows = table.filter((pl.col("task") == task) & (pl.col("way") == way))
-            if not rows.is_empty():
-                pair.append(at_best_rate(rows, ["way"], by="selection")["report"].median())
+        pair = medians.filter(pl.col("task") == task).sort("critic")["report"]
         if len(pair) == 2:
             words.append(f"{task} {pair[0]:.3f} → {pair[1]:.3f}")
     return "Loss of randomized truncation without → with a critic (median networks):\n" + ", ".join(words)

@@ -8,6 +8,7 @@ from tbptt_jax.experiments.influence_balancing.claims import FIRST
 from tbptt_jax.experiments.influence_balancing.measure import NEAR
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.lab.judging import at_best_rate
+from tbptt_jax.lab.table import with_lines
 from tbptt_jax.plots.learning import curve
 from tbptt_jax.plots.style import panels, style_of
 
@@ -51,17 +52,17 @@ def right_way(truncated: pl.DataFrame) -> str:
 
 
 def training(table: pl.DataFrame):
-    group = ["series", "tau"]
+    group = ["line", "tau"]
     figure, grid = panels(1, 2, width=4.2, height=4.4, sharey=True)
-    long = table.filter(pl.col("length") == pl.col("length").max())
+    long = with_lines(table.filter(pl.col("length") == pl.col("length").max()), "tau")
     for axes, part, title in (
         (grid[0, 0], long.filter(pl.col("tau").is_in(SHOWN)), "truncation"),
         (grid[0, 1], long.filter(pl.col("tau").is_null()), f"others, chunks of {long['length'][0]} steps"),
     ):
-        best = at_best_rate(part, group, "distance").sort("series", "tau", descending=[True, False])
+        best = at_best_rate(part, group, "distance").sort("line", "tau", descending=[True, False])
         for i, ((name, tau), rows) in enumerate(best.group_by(group, maintain_order=True)):
             more = {"linestyle": LINES[SHOWN.index(tau) if tau else i % len(LINES)]}
-            label = f"{f'{name}, τ = {tau}' if tau else brief(name)}; rate {rows['learning_rate'][0]:g}"
+            label = f"{f'{name}, τ = {tau}' if tau else name}; rate {rows['learning_rate'][0]:g}"
             curve(axes, rows, "curve_updates", "curve_distance", name, label, **more)
         axes.set(xscale="log", yscale="log", xlabel="updates", title=title, ylim=(1e-8, 2e3))
         axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
@@ -75,33 +76,21 @@ def training(table: pl.DataFrame):
 def ends(table: pl.DataFrame):
     """Where the training of each seed ended, a panel for each length of the chunks."""
     needed(table, "an estimator without a τ is needed")
-    best = at_best_rate(table, ["series", "length"], "distance")
+    best = at_best_rate(with_lines(table, "length"), ["line", "length"], "distance")
     lengths = sorted(best["length"].unique(), reverse=True)
-    best = best.with_columns(pl.col("series").map_elements(brief, pl.String))
     figure, grid = panels(1, len(lengths), width=7.2 / len(lengths), height=3.6, sharey=True)
     middle = pl.col("distance").clip(1e-8).log().mean()
-    names = best.group_by("series").agg(middle).sort("distance", "series", descending=True)
+    names = best.group_by("line").agg(middle).sort("distance", "line", descending=True)
     for axes, length in zip(grid[0], lengths):
-        for i, name in enumerate(names["series"]):
-            seeds = best.filter((pl.col("length") == length) & (pl.col("series") == name))["distance"].clip(1e-8)
+        for i, name in enumerate(names["line"]):
+            seeds = best.filter((pl.col("length") == length) & (pl.col("line") == name))["distance"].clip(1e-8)
             axes.plot(seeds, [i] * len(seeds), linestyle="none", **style_of(name))
         title = f"every {length} steps" if length > 1 else "every step"
         axes.set(xscale="log", xlabel="|θ − θ*| after training", title=title, xlim=(5e-9, 2e3))
         axes.axvline(NEAR, color="black", linewidth=0.7, linestyle=":")
         axes.grid(axis="y", linewidth=0.3)
-    grid[0, 0].set_yticks(range(names.height), labels=names["series"].to_list(), fontsize=7)
+    grid[0, 0].set_yticks(range(names.height), labels=names["line"].to_list(), fontsize=7)
     figure.suptitle(
         "Who arrives, by how often the parameter is moved (left of the dotted line)", fontsize=9.5, x=0.02, ha="left"
     )
     return figure
-
-
-def brief(name: str) -> str:
-    """An estimator's text without the numbers that all of its family share."""
-    return (
-        name.replace("sigma=0.1, particles=64", "")
-        .replace("(, ", "(")
-        .split("chunks=")[0]
-        .replace("()", "")
-        .rstrip("(")
-    )

@@ -37,8 +37,9 @@ def makes_sense(config: Config):
 def task_for(est: Estimator, config: Config):
     """Chunks in which each loss sees what the estimator lets it see: whole segments, and windows that are full."""
     length = config["length"]
-    if isinstance(est, tb.WindowedEstimator):
-        before = round(est.nominal_length or 1) - 1
+    lags = est.lags(length)
+    if lags is not None:
+        before = int(lags) - 1
         return tb.InfluenceBalancing(length // 10 + before, skipped=before)
     whole = length if est.updates_at_cuts else est.pace(length).chunk
     return tb.InfluenceBalancing(whole * -(-length // whole))

@@ -18,24 +18,24 @@ TRUTH = {"log_a": float(np.log(10.0)), "log_r": float(np.log(28.0))}
 GUESS = {"log_a": 3.116, "log_r": 3.7}
 START = (1.2, 1.3, 1.6)
 EVALUATIONS = 20
-WHOLE = ("full", "es")
-"""Methods that are given whole simulations, on one worker."""
 
 
 class Plan(NamedTuple):
-    """How often the paper updates, at which rate; and by what the rate is multiplied from update 1,000 on."""
+    """How often the paper updates, at which rate; by what the rate is multiplied from update 1,000 on; and whether the
+    method is given whole simulations, on one worker."""
 
     updates: int
     rate: float
     then: float = 1.0
+    whole: bool = False
 
 
 PLANS = {
-    "full": Plan(1000, 1e-8),
+    "full": Plan(1000, 1e-8, whole=True),
     "segment": Plan(10_000, 3e-4),
     "uoro": Plan(5000, 1e-13),
     "dodge": Plan(5000, 1e-10),
-    "es": Plan(2000, 3e-5),
+    "es": Plan(2000, 3e-5, whole=True),
     "truncated_es": Plan(5000, 3e-4),
     "pes": Plan(10_000, 1e-5, 0.1),
     "nres": Plan(5000, 1e-5),
@@ -88,7 +88,7 @@ def as_batch(targets: Array) -> tb.Batch:
 def measure(config: Config, key: Array):
     est, method = config.estimator, config.chosen[0].method
     plan, steps = PLANS.get(method, OTHERS), config["steps"]
-    unroll, workers = (steps, 1) if method in WHOLE else (config["unroll"], config["workers"])
+    unroll, workers = (steps, 1) if plan.whole else (config["unroll"], config["workers"])
     targets = heights(MODEL.initial_state(GUESS, 1), steps).reshape(number_of_chunks(steps, unroll), unroll, 1)
     starts = jnp.asarray(START) + jax.random.normal(jax.random.key(2**31 - 1), (config["starts"], 3))
     unseen = as_batch(heights(starts, steps))

@@ -59,6 +59,8 @@ class Estimator(Named, ABC):
     stream's, across chunks too; or "never"."""
     learns: ClassVar[bool] = False
     """Whether it learns from chunk to chunk how to estimate, and `restart` keeps what it has learned."""
+    learns_gates: ClassVar[bool] = False
+    """Whether what it learns are probabilities of gates, `keep` on average, a field; `frozen` has them."""
     updates_at_cuts: ClassVar[bool] = False
     """Whether its draws cut a stream: training makes one update a random segment, the same for all sequences of a
     batch. It is gated then, its law is a `Renewal`, and it has a field `shared`."""
@@ -118,6 +120,16 @@ class Estimator(Named, ABC):
     def laid_at_random(self) -> "Estimator":
         """The same where cuts do not always fall on the same steps: one that has a grid of them lays it at random."""
         return self
+
+    def frozen(self, carry: Carry, length: int) -> "Estimator":
+        """The same with what it has learned, for sequences of `length` steps: it learns no more, and `exact` knows its
+        law."""
+        raise UserError(f"{self}: it has learned nothing that can be frozen")
+
+    def lags(self, length: int) -> Array | int | None:
+        """How many lags every loss sees of a sequence of `length` steps, where that is one number; None where it is
+        not. It may be traced."""
+        return None
 
     def states_alive(self, length: int) -> int:
         """How many states of the model are kept at once, at most, for the backward pass of `length` steps."""
@@ -192,7 +204,7 @@ class WindowedEstimator(LookingBack):
 
     @abstractmethod
     def lags(self, length: int) -> Array | int:
-        """How many lags a loss sees, in a sequence of `length` steps; it may be traced."""
+        """How many lags every loss sees of a sequence of `length` steps; it may be traced."""
 
     def keeping_all(self, length: int):
         return Lags(self.lags(length))

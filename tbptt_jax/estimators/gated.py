@@ -187,8 +187,7 @@ class GatedEstimator(Truncation):
         (loss, after), grads = jax.value_and_grad(loss_and_state, has_aux=True)(params)
         return Estimate(loss, grads), after
 
-    def frozen(self, carry: Fitted) -> "GatedEstimator":
-        """The same with its critic as it is in what was carried, for `exact`: it learns no more."""
+    def frozen(self, carry: Fitted, length: int) -> "GatedEstimator":
         if self.critic is None:
             raise UserError(f"{self}: there is no critic to freeze")
         return replace(self, critic=Frozen(critic=self.critic, learned=carry.critic, beyond=self.critic.beyond))

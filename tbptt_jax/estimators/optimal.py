@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, cut_estimate
 from tbptt_jax.estimators.randomized import mean_length
-from tbptt_jax.estimators.scheduled import drawn
+from tbptt_jax.estimators.scheduled import Scheduled, drawn
 from tbptt_jax.gradients.cuts.crossing import crossing_credit
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
@@ -49,6 +49,7 @@ class Optimal(Estimator):
     longest: int = field(default=1024, metadata={"static": True})
     unbiased: ClassVar[str] = "chunk"
     learns: ClassVar[bool] = True
+    learns_gates: ClassVar[bool] = True
     reference: ClassVar[str] = "this package"
 
     def __post_init__(self):
@@ -73,6 +74,9 @@ class Optimal(Estimator):
     def chosen(self, carry: Weights, length: int) -> Float[Array, " T"]:
         """The probabilities for the next chunk, of `length` steps."""
         return keeps_for(carry.weights[:length], self.keep)
+
+    def frozen(self, carry: Weights, length: int) -> Scheduled:
+        return Scheduled(self.chosen(carry, length))
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
         length, batch_size = sequence_shape(batch)

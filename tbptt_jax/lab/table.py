@@ -74,10 +74,10 @@ def named(column: str) -> pl.Expr:
     return pl.col(column).str.split("(").list.first()
 
 
-def with_lines(table: pl.DataFrame) -> pl.DataFrame:
+def with_lines(table: pl.DataFrame, *panel: str) -> pl.DataFrame:
     """With a column `line`, by which a figure tells lines apart: the method, or the whole text of each variant where
-    there are several of a method."""
-    variants = pl.col("series").n_unique().over("method")
+    there are several of a method, in one panel if columns say which that is."""
+    variants = pl.col("series").n_unique().over("method", *panel)
     return table.with_columns(line=pl.when(variants > 1).then(pl.col("series")).otherwise(pl.col("method")))
 
 

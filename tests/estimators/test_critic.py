@@ -284,7 +284,7 @@ def test_a_fitted_critic_lowers_the_variance_where_the_state_knows_what_is_asked
     carry, _ = jax.jit(lambda: jax.lax.scan(see, start, jax.random.split(jax.random.key(1), 100)))()
     assert isinstance(carry, Fitted)
     with_it, without = (
-        tb.exact.variance(e, model, params, batch) for e in (est.frozen(carry), replace(est, critic=None))
+        tb.exact.variance(e, model, params, batch) for e in (est.frozen(carry, task.length), replace(est, critic=None))
     )
     assert with_it < 0.1 * without
 
@@ -320,7 +320,7 @@ def test_training(est, task):
         (lambda: tb.gradient(tb.Segment(2, in_order=True, critic=Linear()), *problem("tanh")), "in_order"),
         (lambda: tb.gradient(tb.Full(states=2, critic=Linear()), *problem("tanh")), "states"),
         (lambda: tb.exact.variance(tb.ARTBP(3.0, critic=Linear()), *problem("tanh")), "renewal"),
-        (lambda: tb.Full().frozen(Fitted(None, None)), "no critic"),
+        (lambda: tb.Full().frozen(Fitted(None, None), 3), "no critic"),
         (lambda: Linear(memory=2), "memory"),
         (lambda: MLP(width=0), "width"),
         (lambda: Network(), "make"),

@@ -10,7 +10,7 @@ import pytest
 import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.experiments.break_even.measure import trained
-from tbptt_jax.experiments.break_even_memory.measure import at_memory, of_stretch, optimal_gates
+from tbptt_jax.experiments.break_even_memory.measure import at_memory, learned_gates, of_stretch
 from tbptt_jax.experiments.lorenz_fit.measure import MODEL
 from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
 from tbptt_jax.experiments.online.measure import carried, cosine, mean_cosines
@@ -45,7 +45,7 @@ def test_the_radius_of_break_even_is_that_of_the_drawn_network():
 @thorough
 def test_of_break_even_all_keep_as_many_states():
     def held(est):
-        return at_memory(est, 8, 24, lambda: tb.Scheduled(jnp.full(24, 0.5)))
+        return at_memory(est, 8, 24, lambda est: tb.Scheduled(jnp.full(24, 0.5)))
 
     for est in (tb.Randomized(0.9), tb.ARTBP(8.0)):
         (found,) = held(est).values()
@@ -55,7 +55,8 @@ def test_of_break_even_all_keep_as_many_states():
     assert all(tb.exact.longest_stretch(est, 24) <= 8 for est in fixed.values())
     task = tb.make_task("copy(length=24, longest=4)")
     model = task.model("tanh", 3)
-    best = optimal_gates(model, model.init(jax.random.key(0)), task, 8, 20, jax.random.key(1))
+    params, key = model.init(jax.random.key(0)), jax.random.key(1)
+    best = learned_gates(model, params, task, 8, 20, key, tb.exact.longest_stretch, tb.Optimal())
     assert tb.exact.longest_stretch(best, 24) == pytest.approx(8, abs=0.05)
     assert np.ptp(best.keeps[1:]) > 0.05  # and are not equal
     with pytest.raises(tb.UserError, match="estimator: one whose exact variance is known is needed, got uoro"):
