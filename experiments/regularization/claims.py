@@ -12,6 +12,9 @@ MARGIN = 0.02
 IS_FULL = pl.col("series") == "full()"
 FULL = Side("full backpropagation", IS_FULL & (pl.col("zoneout") == 0))
 ZONEOUT = Side("zoneout", IS_FULL & (pl.col("zoneout") == 0.1))
+LITTLE = 0.05
+"""The zoneout of about the effect of the shortest segments, by the line between what none and 0.1 of it came to."""
+OF_EQUAL_EFFECT = Side(f"zoneout of {LITTLE}", IS_FULL & (pl.col("zoneout") == LITTLE))
 
 
 def shortest(series: str) -> Side:
@@ -49,5 +52,15 @@ CLAIMS = (
         "At its best moment, zoneout has a smaller loss on held-out text than the shortest segments.",
         *(KRUEGER, "report", ZONEOUT, shortest("segment")),
         margin=MARGIN,
+    ),
+    Claim(
+        f"Zoneout of {LITTLE} has the effect of the shortest segments: their losses on held-out text are level.",
+        *(CHAPTER, "report", OF_EQUAL_EFFECT, shortest("segment"), "level"),
+        margin=MARGIN,
+    ),
+    Claim(
+        f"A model that is trained with zoneout of {LITTLE} looks back less far than one with the shortest segments.",
+        *(CHAPTER, "horizon", OF_EQUAL_EFFECT, shortest("segment")),
+        margin=1.0,
     ),
 )

@@ -1,4 +1,5 @@
-"""What truncation makes of a network, against the length of its training; and held-out against training loss."""
+"""What truncation makes of a network, against the length of its training; held-out against training loss; and what a
+network has become where truncation and zoneout have the same effect."""
 
 from functools import partial
 from typing import Any
@@ -20,8 +21,13 @@ COLUMNS = {
 }
 
 
+BECOME = {"horizon": "horizon (steps)", "trained_on": "loss in training at the end (nats)"}
+GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
+
+
 def draw(table: pl.DataFrame) -> dict:
-    return {"against_tau": partial(against_tau, table), "at_equal_loss": partial(at_equal_loss, table)}
+    names = {"against_tau": against_tau, "at_equal_loss": at_equal_loss, "at_equal_effect": at_equal_effect}
+    return {name: partial(figure, table) for name, figure in names.items()}
 
 
 def against_tau(table: pl.DataFrame):
@@ -37,10 +43,19 @@ def against_tau(table: pl.DataFrame):
         axes.set_ylabel(name, fontsize=8)
         mark_taus(axes, taus_of(table))
         axes.set_xlabel("(expected) length τ")
+    for column, name in GRAMS.items():
+        for level in counted(table, column):
+            grid[0, 0].axhline(level, color="0.5", linestyle=":", linewidth=1)
+            grid[0, 0].annotate(name, (0, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=7)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize="small")
     figure.suptitle(message(table), fontsize=9.5, x=0.01, ha="left")
     return figure
+
+
+def counted(table: pl.DataFrame, column: str) -> list[float]:
+    """The loss of counted n-grams, which is the same in all rows that have it."""
+    return table[column].drop_nulls().unique().to_list() if column in table.columns else []
 
 
 def message(table: pl.DataFrame) -> str:
@@ -90,3 +105,41 @@ def message_at_equal_loss(table: pl.DataFrame) -> str:
     found = [("all credit", full["at_equal_loss"].mean()), *words]
     said = ", ".join(f"{name} {loss:.3f}" for name, loss in found if loss is not None)
     return f"Loss on held-out text where that in training is {EQUAL} nats: {said}"
+
+
+def at_equal_effect(table: pl.DataFrame):
+    """What networks have become against their held-out loss: a line a method over its lengths, and one over the
+    probabilities of zoneout. What stands above each other has the same effect."""
+    figure, grid = panels(1, len(BECOME), width=3.6, height=2.9)
+    is_full = (pl.col("series") == "full()") & (pl.col("tau").is_null())
+    lines = [("zoneout", table.filter(is_full), "zoneout")]
+    with_tau = table.filter(pl.col("tau").is_not_null() & (pl.col("zoneout") == 0))
+    lines += [(name, rows, "tau") for (name,), rows in with_tau.group_by("series", maintain_order=True)]
+    for axes, (column, words) in zip(grid[0], BECOME.items()):
+        for name, rows, along in lines:
+            means = rows.group_by(along).agg(pl.col("report").mean(), pl.col(column).mean()).sort(along)
+            look = style_of("full()" if along == "zoneout" else name)
+            axes.plot(means["report"], means[column], label=name, **look)
+            for value, x, y in means.select(along, "report", column).rows():
+                where = {"xytext": (3, 3), "textcoords": "offset points"}
+                axes.annotate(f"{value:g}", (x, y), color=look["color"], fontsize=7, **where)
+        axes.set(xlabel="held-out loss, best moment (nats)", ylabel=words)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    title = {"title": "numbers: τ, or a probability", "title_fontsize": "small"}
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small", **title)
+    figure.suptitle(message_at_equal_effect(table), x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+def message_at_equal_effect(table: pl.DataFrame) -> str:
+    segments = table.filter((pl.col("series") == "segment") & (pl.col("tau") == pl.col("tau").min()))
+    full = table.filter((pl.col("series") == "full()") & (pl.col("zoneout") > 0))
+    if segments.is_empty() or full.is_empty():
+        return "What networks have become, against their held-out loss"
+    loss: Any = segments["report"].mean()
+    means = full.group_by("zoneout").agg(pl.col("report").mean(), pl.col("horizon").mean())
+    rate, same, horizon = means.sort((pl.col("report") - loss).abs()).row(0)
+    return (
+        f"Segments of {segments['tau'][0]} end at {loss:.3f} nats with a horizon of {segments['horizon'].mean():.0f}"
+        f" steps,\nzoneout of {rate:g} at {same:.3f} with one of {horizon:.0f}"
+    )

@@ -1,6 +1,7 @@
 """What one cell measures."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +11,11 @@ from jaxtyping import Array
 import tbptt_jax as tb
 from tbptt_jax.analysis.horizon import credit_norms, decay_rate
 from tbptt_jax.cells import spectral_radius
+from tbptt_jax.experiments.time_machine.measure import losses_of_ngrams
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.masked import Zoneout
 from tbptt_jax.lab.protocol import chosen_and_reported, history_of, losses_apart
+from tbptt_jax.tasks.text import Text
 
 RATE = 3e-3
 LENGTH = 64
@@ -67,7 +70,17 @@ def measure(config: Config, key: Array):
         row |= {name: float(values[row["run"]]) for name, values in became.items()}
         row |= {"trained_on": float(trained_on[-1]), "curve_trained_on": trained_on}
         row["at_equal_loss"] = where_it_falls_to(EQUAL, trained_on, row["curve_report"])
+        row |= counted_in_windows(text)
     return rows
+
+
+@cache
+def counted_in_windows(text: Text) -> dict[str, float]:
+    """The losses of n-grams on the windows that are reported, of which they see as much as a network does."""
+    batch = Windows(text, 0.0, 1).held_out(jax.random.key(0))
+    rows = np.vstack([np.argmax(batch.inputs[0][0], axis=1), batch.targets]).T
+    half = len(rows) // 2
+    return losses_of_ngrams(text.parts()[0], text.inputs, rows[:half], rows[half:])
 
 
 def where_it_falls_to(level: float, falling: np.ndarray, values: np.ndarray) -> float | None:

@@ -77,6 +77,17 @@ CLAIMS = (
         each=("tau",),
     ),
     compare(
+        "Gates that cut where it costs least have a smaller loss than gates that are open with one probability.",
+        *("this package", of("optimal"), of("randomized", where=TAU == 8)),
+        each=("tau",),
+    ),
+    compare(
+        "A critic of what is cut has a smaller loss than segments without one.",
+        *("Jaderberg et al. 2017, Decoupled neural interfaces using synthetic gradients",),
+        *(of("dni", "at cuts"), of("segment", "at cuts", where=TAU == 8)),
+        each=("tau",),
+    ),
+    compare(
         "Looking back across the cuts is better than stopping at them.",
         *(CHAPTER, of("rolling", "at cuts"), of("segment", "at cuts")),
         each=("tau",),

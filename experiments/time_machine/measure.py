@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import optax
 from jaxtyping import Array
 
@@ -84,7 +85,12 @@ def counted_losses(task: Text) -> dict[str, float]:
     """The losses on the report set of n-grams, and of the one that the selection set chooses."""
     train, held_out = task.parts()
     rows = held_out[: 32 * (len(held_out) // 32)].reshape(32, -1)
-    models = {order: NGrams(train, task.inputs, order) for order in ORDERS}
-    best = min(ORDERS, key=lambda order: models[order].loss(rows[:16]))
-    losses = {f"ngram_{order}": model.loss(rows[16:]) for order, model in models.items()}
+    return losses_of_ngrams(train, task.inputs, rows[:16], rows[16:])
+
+
+def losses_of_ngrams(train: np.ndarray, classes: int, selection: np.ndarray, report: np.ndarray) -> dict[str, float]:
+    """The same of any rows of text `[N, T]`, of each of which all symbols but the first are predicted."""
+    models = {order: NGrams(train, classes, order) for order in ORDERS}
+    best = min(ORDERS, key=lambda order: models[order].loss(selection))
+    losses = {f"ngram_{order}": model.loss(report) for order, model in models.items()}
     return losses | {"best_ngram": losses[f"ngram_{best}"], "best_order": best}
