@@ -2,8 +2,8 @@
 
 A network that is large for its text is trained on windows of 64 steps from anywhere in it, so often that it begins to
 learn them by heart: by truncations of all lengths, with equal data and equal updates, and beside them with zoneout, a
-regulariser that keeps every unit's old value with some probability, one of which was to have the effect of the
-shortest segments. Then: its loss on a held-out text where its loss on what it was trained on is the same for all, and at its
+regulariser that keeps every unit's old value with some probability, one of which was to have the effect of the shortest
+segments. Then: its loss on a held-out text where its loss on what it was trained on is the same for all, and at its
 best moment, which another text chooses, beside counted n-grams; the spectral radius of its W_hh, how fast its credit
 fades, and its horizon, the lag within which 95% of a loss's credit lies.
 """
