@@ -26,13 +26,17 @@ def test_each_variant_of_a_method_of_a_users_own_has_a_curve_where_few_of_ours_h
     """In the figure of `online`: with snap, which is shown, and ok, which is not."""
     row = {"task": "mimic()", "cell": "tanh", "learning_rate": 0.1, "diverged_at": -1, "seed": 0, "run": 0}
     row |= {"selection": 1.0, "report": 1.0, "carried": 4, "cosine": 0.5, "best": None}
-    row |= {"curve_seen": [1, 2], "curve_report": [2.0, 1.0]}
+    row |= {"curve_seen": [1, 2], "curve_report": [2.0, 1.0], "seconds": 3.0, "symbols": 2}
     mine = [f"my.py:Mine(keep={keep})" for keep in (0.5, 0.9)]
-    table = pl.DataFrame([row | {"method": name_in(name), "series": name} for name in ("snap", "ok", *mine)])
+    table = pl.DataFrame(
+        [row | {"method": name_in(name), "series": name, "estimator": name} for name in ("snap", "ok", *mine)]
+    )
     figure = load("online").plot(table)["losses"]()
     colours = [line.get_color() for line in figure.axes[0].lines]
     names = [text.get_text() for text in figure.axes[-1].texts]
+    paces = {float(line.get_xdata()[0]) for line in figure.axes[1].lines}
     plt.close(figure)
+    assert paces == {1.5e6}  # microseconds: 3 seconds of one network for 2 symbols
     assert colours == [style_of(name)["color"] for name in (*mine, "snap")] and sorted(names) == [*mine, "ok", "snap"]
 
 
