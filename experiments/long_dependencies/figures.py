@@ -55,15 +55,17 @@ def smallest(table: pl.DataFrame) -> Any:
 
 
 def message(rows: pl.DataFrame) -> str:
-    """What truncations of a mean length of 8 learn over the longest distance of each task."""
+    """The distance of each task up to which truncations of a mean length of 8 learn all that were measured."""
     lines = []
-    for (task,), part in rows.group_by("task", maintain_order=True):
-        furthest = part["distance"].max()
-        there = part.filter((pl.col("distance") == furthest) & (pl.col("tau") == 8))
-        found = dict(there.select("series", "learned").rows())
-        words = [f"{name} {found[name]:.2f}" for name in ("segment", "randomized", "artbp") if name in found]
-        lines.append(f"{task} over {furthest}: {', '.join(words)}")
-    return "\n".join(["The part that is learned, with a mean length of 8:", *lines])
+    for (task,), part in rows.filter(pl.col("tau") == 8).sort("distance").group_by("task", maintain_order=True):
+        words = []
+        for (name,), line in part.group_by("series", maintain_order=True):
+            failures = (pl.col("learned") <= SOLVED).cum_sum()
+            words.append(f"{name} {line.filter(failures == 0)['distance'].max() or 'none'}")
+        lines.append(f"{task}: {', '.join(sorted(words))}")
+    if not lines:
+        return "What is learned over a distance, against the length of truncation"
+    return "\n".join(["Steps over which a mean length of 8 still learns:", *lines])
 
 
 def learned(table: pl.DataFrame) -> Any:
@@ -91,7 +93,8 @@ def learned(table: pl.DataFrame) -> Any:
     for axes in grid[-1]:
         axes.set_xlabel("τ")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize="small")
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
+    figure.suptitle(message(rows.filter(pl.col("tau").is_not_null())), fontsize=9.5, x=0.02, ha="left")
     return figure
 
 

@@ -17,9 +17,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator, Truncation, gradient
+from tbptt_jax.estimators.base import Estimator, Truncation, gradient, warmed_up
 from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Independent, Patterns, Renewal
+from tbptt_jax.estimators.window import Window
 from tbptt_jax.models import Batch, loss
 from tbptt_jax.named import Finding
 from tbptt_jax.networks import rnn
@@ -32,8 +33,10 @@ LENGTH, BATCH_SIZE, CHUNKS = 6, 2, 2
 
 def check(est: Estimator) -> Iterator[Finding]:
     """Every finding on an estimator, one after the other; nothing raises but a defect of the check itself."""
-    tests = (is_a_value, promises, declares_its_abilities, gives_gradients, keeps_its_word_on_a_stream, is_unbiased)
-    for test in (*tests, gates_have_mean_one, gates_follow_their_law):
+    tests: tuple[Callable, ...] = (is_a_value, promises, declares_its_abilities, gives_gradients)
+    tests += (keeps_its_word_on_a_stream, is_unbiased)
+    tests += (sees_the_lags_that_it_says, freezes_its_gates, gates_have_mean_one, gates_follow_their_law)
+    for test in tests:
         found: list[Finding] = []
         try:
             with jax.default_matmul_precision("highest"):  # not in TF32 or bfloat16, whatever a device does by default
@@ -80,7 +83,9 @@ def promises(est: Any):
 def declares_its_abilities(est: Any):
     """What training, analysis and experiments ask of an estimator by attribute is what it does."""
     yield Finding(
-        "`shared`, `learns`, `carries_more` and `updates_at_cuts` are true or false", are_flags(est), "see Estimator"
+        "`shared`, `learns`, `learns_gates`, `carries_more` and `updates_at_cuts` are true or false",
+        are_flags(est),
+        "see Estimator",
     )
     if est.updates_at_cuts:
         fields = {field.name for field in dataclasses.fields(est)}
@@ -96,7 +101,8 @@ def declares_its_abilities(est: Any):
 
 
 def are_flags(est: Any):
-    return all(isinstance(flag, bool) for flag in (est.shared, est.learns, est.carries_more, est.updates_at_cuts))
+    flags = (est.shared, est.learns, est.learns_gates, est.carries_more, est.updates_at_cuts)
+    return all(isinstance(flag, bool) for flag in flags)
 
 
 def gives_gradients(est: Any):
@@ -171,6 +177,31 @@ def is_unbiased(est: Any):
         yield Finding(f"its mean is the exact gradient of a {scope} (not promised)", None, detail)
     else:
         yield Finding(f"its mean is the exact gradient of a {scope}", verdict, detail)
+
+
+def sees_the_lags_that_it_says(est: Any):
+    lags = est.lags(LENGTH)
+    if lags is None:
+        return
+    model, params, batch = small_problem()
+    sides = (gradient(one, model, params, chunk(batch, 0), jax.random.key(1)) for one in (est, Window(int(lags))))
+    apart = furthest(*sides)
+    yield Finding(f"every loss sees {int(lags)} lags, as `lags` says", apart < 1e-5, f"off by {apart:.1e}")
+
+
+def freezes_its_gates(est: Any):
+    """What is learned has a law that `exact` knows, with the mean that was asked for."""
+    if not est.learns_gates:
+        return
+    model, params, batch = small_problem()
+    carry = warmed_up(est, model, params, chunk(batch, 0), jax.random.key(1), 3)
+    law = est.frozen(carry, LENGTH).law(LENGTH)
+    if not isinstance(law, Independent):
+        yield Finding("the gates that it has learned are independent", False, f"{law!r:.80}")
+        return
+    kept = float(np.mean(1 / (1 + np.asarray(law.variance)[1:])))
+    fits = abs(kept - float(est.keep)) < 1e-3
+    yield Finding("the gates that it has learned are open `keep` of the time", fits, f"{kept:.3f} for {est.keep}")
 
 
 def gates_have_mean_one(est: Any):

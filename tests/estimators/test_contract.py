@@ -78,6 +78,37 @@ def test_what_an_estimator_carries_it_must_say(kind):
     assert "carries" in broken.sentence
 
 
+@dataclasses.dataclass(frozen=True)
+class SeesLess(tb.Segment):
+    """Its losses see 1 to tau lags, and not two."""
+
+    def lags(self, length):
+        return 2
+
+
+@dataclasses.dataclass(frozen=True)
+class OpensLess(tb.Optimal):
+    """What it freezes is open half as often."""
+
+    def frozen(self, carry, length):
+        return tb.Scheduled(self.chosen(carry, length).at[1:].mul(0.5))
+
+
+@pytest.mark.parametrize(
+    "test, est, held",
+    [
+        (contract.sees_the_lags_that_it_says, tb.Window(3), True),
+        (contract.sees_the_lags_that_it_says, SeesLess(3), False),
+        (contract.freezes_its_gates, tb.Optimal(0.7), True),
+        (contract.freezes_its_gates, OpensLess(0.7), False),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_what_experiments_ask_of_it_is_held_to_what_it_does(test, est, held):
+    (found,) = test(est)
+    assert found.held is held
+
+
 @thorough
 @pytest.mark.parametrize("keep", [0.05, 0.3])
 def test_a_small_keep_is_no_false_alarm(keep):
