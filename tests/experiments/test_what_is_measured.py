@@ -1,6 +1,7 @@
 """The small computations that experiments' verdicts stand on, by hand."""
 
 from collections import Counter
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,11 @@ import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.experiments.break_even.measure import trained
 from tbptt_jax.experiments.break_even_memory.measure import at_memory, learned_gates, of_stretch
+from tbptt_jax.experiments.influence_balancing.measure import slope, task_for
 from tbptt_jax.experiments.lorenz_fit.measure import MODEL
 from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
 from tbptt_jax.experiments.online.measure import carried, cosine, mean_cosines
-from tbptt_jax.experiments.regularization.measure import where_it_falls_to
+from tbptt_jax.experiments.regularization.measure import counted_in_windows, where_it_falls_to
 from tbptt_jax.experiments.time_machine.measure import ORDERS, counted_losses
 from tbptt_jax.experiments.vanishing_gradients.measure import relative_to_first
 from tbptt_jax.lab.grid import Choices, cells
@@ -131,6 +133,24 @@ def test_whatever_has_a_pace_of_its_own_is_trained_with_updates_at_its_cuts():
         asked("segment", "at cut")
 
 
+def test_every_loss_that_balances_influence_sees_a_whole_window():
+    """The slope is the response to θ over as many steps, Σ_k (Aᵏ c)₁, which losses that saw fewer would not have."""
+    matrix, signs = 0.5 * (np.eye(23) + np.eye(23, k=1)), np.where(np.arange(23) < 10, 1.0, -1.0)
+    for tau in (12, 19):
+        response = sum((np.linalg.matrix_power(matrix, k) @ signs)[0] for k in range(tau))
+        task = task_for(tb.Window(tau), {"length": 400})  # type: ignore[arg-type]
+        assert task.length - task.skipped == 40
+        assert slope(tb.Window(tau), task, 1) == pytest.approx(response, rel=1e-5)
+
+
+def test_the_lengths_of_the_text_that_are_measured():
+    lengths = Counter((cell.chosen[0].method, cell["updates"]) for cell in cells(load("time_machine"), Choices()))
+    chunk = {"full": 2, "segment": 5, "randomized": 3, "optimal": 1, "dni": 1}
+    at_cuts = {"segment": 5, "artbp": 2, "rolling": 2, "dni": 1}
+    asked = {(name, "every chunk"): count for name, count in chunk.items()}
+    assert lengths == asked | {(name, "at cuts"): count for name, count in at_cuts.items()}
+
+
 def test_what_is_no_estimator_of_an_experiment_is_asked_in_all_of_its_networks():
     def asked(name, estimator):
         return {cell["cell"] for cell in cells(load(name), Choices("default", estimators=[estimator]))}
@@ -173,6 +193,10 @@ def test_n_grams_are_counted_and_chosen_on_the_sets_of_the_networks(tmp_path):
     best = min(selection, key=selection.get)
     assert found["best_order"] == best and found["best_ngram"] == pytest.approx(models[best].loss(rows[16:]))
     assert found["ngram_3"] == pytest.approx(models[3].loss(rows[16:]))
+    short = replace(task, length=3)
+    windows = np.array([row[at : at + 4] for at in range(0, rows.shape[1] - 3, 3) for row in rows])
+    reported = windows[len(windows) // 2 :]
+    assert counted_in_windows(short)["ngram_3"] == pytest.approx(models[3].loss(reported))
 
 
 def test_a_loss_without_credit_counts_as_the_mean_of_the_others():
