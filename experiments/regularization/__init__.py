@@ -2,10 +2,10 @@
 
 A network that is large for its text is trained on windows of 64 steps from anywhere in it, so often that it begins to
 learn them by heart: by truncations of all lengths, with equal data and equal updates, and beside them with zoneout, a
-regulariser that keeps every unit's old value with some probability, one of which was to have the effect of the shortest
-segments. Then: its loss on a held-out text where its loss on what it was trained on is the same for all, and at its
-best moment, which another text chooses, beside counted n-grams; the spectral radius of its W_hh, how fast its credit
-fades, and its horizon, the lag within which 95% of a loss's credit lies.
+regulariser that keeps every unit's old value with some probability, three of which were chosen to have the effect of
+the shortest segments. Then: its loss on a held-out text where its loss on what it was trained on is the same for all,
+and at its best moment, which another text chooses, beside counted n-grams; the spectral radius of its W_hh, how fast
+its credit fades, and its horizon, the lag within which 95% of a loss's credit lies.
 """
 
 from tbptt_jax.experiments.regularization.claims import CHAPTER, CLAIMS
@@ -17,7 +17,7 @@ AXES = {
     "task": "time_machine",
     "estimator": ["full()", "segment", "window", "randomized", "artbp"],
     "tau": [2, 8, 32],
-    "zoneout": [0.0, 0.05, 0.1, 0.3],
+    "zoneout": [0.0, 0.01, 0.02, 0.05, 0.1, 0.3],
     "validation": 0.8,
     "hidden": 128,
     "seed": 0,

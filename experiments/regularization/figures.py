@@ -26,7 +26,7 @@ GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    names = {"against_tau": against_tau, "at_equal_loss": at_equal_loss, "at_equal_effect": at_equal_effect}
+    names = {"against_tau": against_tau, "at_equal_loss": at_equal_loss, "against_effect": against_effect}
     return {name: partial(figure, table) for name, figure in names.items()}
 
 
@@ -46,7 +46,8 @@ def against_tau(table: pl.DataFrame):
     for column, name in GRAMS.items():
         for level in counted(table, column):
             grid[0, 0].axhline(level, color="0.5", linestyle=":", linewidth=1)
-            grid[0, 0].annotate(name, (0, level), xycoords=("axes fraction", "data"), va="bottom", fontsize=7)
+            at_the_right = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+            grid[0, 0].annotate(name, (1, level), fontsize=7, **at_the_right)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize="small")
     figure.suptitle(message(table), fontsize=9.5, x=0.01, ha="left")
@@ -67,8 +68,9 @@ def message(table: pl.DataFrame) -> str:
     if full.is_empty() or short.is_empty():
         return "What truncation makes of a network"
     words = f"Held-out loss at its best moment: the shortest segments {mean(short):.3f} nats, all credit "
-    zoneout = full.filter(pl.col("zoneout") == 0.1)
-    more = "" if zoneout.is_empty() else f", zoneout {mean(zoneout):.3f}"
+    zoneout = full.filter(pl.col("zoneout") > 0).group_by("zoneout").agg(pl.col("report").mean())
+    best = zoneout.sort("report").rows()[:1]
+    more = "".join(f", zoneout of {rate:g} {loss:.3f}" for rate, loss in best)
     return words + f"{mean(full.filter(pl.col('zoneout') == 0)):.3f}{more}"
 
 
@@ -107,7 +109,7 @@ def message_at_equal_loss(table: pl.DataFrame) -> str:
     return f"Loss on held-out text where that in training is {EQUAL} nats: {said}"
 
 
-def at_equal_effect(table: pl.DataFrame):
+def against_effect(table: pl.DataFrame):
     """What networks have become against their held-out loss: a line a method over its lengths, and one over the
     probabilities of zoneout. What stands above each other has the same effect."""
     figure, grid = panels(1, len(BECOME), width=3.6, height=2.9)
@@ -127,18 +129,19 @@ def at_equal_effect(table: pl.DataFrame):
     handles, labels = grid[0, 0].get_legend_handles_labels()
     title = {"title": "numbers: τ, or a probability", "title_fontsize": "small"}
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small", **title)
-    figure.suptitle(message_at_equal_effect(table), x=0.01, ha="left", fontsize=9.5)
+    figure.suptitle(message_against_effect(table), x=0.01, ha="left", fontsize=9.5)
     return figure
 
 
-def message_at_equal_effect(table: pl.DataFrame) -> str:
+def message_against_effect(table: pl.DataFrame) -> str:
     segments = table.filter((pl.col("series") == "segment") & (pl.col("tau") == pl.col("tau").min()))
     full = table.filter((pl.col("series") == "full()") & (pl.col("zoneout") > 0))
     if segments.is_empty() or full.is_empty():
         return "What networks have become, against their held-out loss"
     loss: Any = segments["report"].mean()
     means = full.group_by("zoneout").agg(pl.col("report").mean(), pl.col("horizon").mean())
-    rate, same, horizon = means.sort((pl.col("report") - loss).abs()).row(0)
+    best = means.sort("report")["zoneout"][0]  # beyond which it does harm
+    rate, same, horizon = means.filter(pl.col("zoneout") <= best).sort((pl.col("report") - loss).abs()).row(0)
     return (
         f"Segments of {segments['tau'][0]} end at {loss:.3f} nats with a horizon of {segments['horizon'].mean():.0f}"
         f" steps,\nzoneout of {rate:g} at {same:.3f} with one of {horizon:.0f}"
