@@ -52,7 +52,7 @@ def conclude(
     write_table(frame, plan, heads, store.notes | plan.origins, place / TABLE)
     figures = draw(experiment, frame, place)
     verdicts = judge(experiment, frame)
-    spent = [(one.config, one.seconds) for one in heads if one.status == "done"]
+    spent = [({**experiment.added, **one.config}, one.seconds) for one in heads if one.status == "done"]
     show_claims(experiment, verdicts, str(choices), spent)
     made = [store.notes[one] for one in sorted({one.environment for one in heads})]
     written = json.dumps([in_words(*both, made) for both in verdicts], indent=1, ensure_ascii=False)

@@ -93,8 +93,11 @@ class Config(Mapping[str, Any]):
 
     @cached_property
     def identity(self) -> str:
-        """The name of the cell's record: a hash of the experiment, its version and the canonical values."""
-        whole = {"experiment": self.experiment.name, "version": self.experiment.version, "config": dict(self.axes)}
+        """The name of the cell's record: a hash of the experiment, its version and the canonical values, but for those
+        that say what a cell was before it had their axis."""
+        before = {name: plain(value) for name, value in self.experiment.added.items()}
+        values = {name: value for name, value in self.axes.items() if name not in before or value != before[name]}
+        whole = {"experiment": self.experiment.name, "version": self.experiment.version, "config": values}
         return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:20]
 
     @property

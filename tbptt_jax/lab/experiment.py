@@ -21,6 +21,9 @@ class Experiment:
     length from the axis `tau`. Cells for which `makes_sense(config)` is false are left out. The values of axes that are
     named in `together` belong to one cell, all of them. A row is a dict of numbers, texts, and arrays (curves).
 
+    `added` maps an axis that an experiment was given after it had been measured to the value that says what a cell was
+    without it: what is measured of such cells goes on to count.
+
     A record counts as long as what decides its numbers is as it was: the code of `measure` and of all that it leads to,
     the contents of the files in `data` and of those of the tasks, precision, devices. `version` is for what no file
     shows.
@@ -37,6 +40,7 @@ class Experiment:
     checks: Sequence[Check] = ()
     makes_sense: Callable[[Any], bool] | None = None
     together: Sequence[str] = ()
+    added: Mapping[str, Any] = field(default_factory=dict)
     data: Sequence[Any] = ()
     version: int = 1
     summary: str = field(default="", compare=False)
@@ -49,3 +53,5 @@ class Experiment:
             raise UserError(f"axes: scales among {SCALES} are needed, got {sorted(self.axes)}")
         if set(self.together) - {"estimator"}:
             raise UserError(f"together: only the axis estimator can be, got {self.together!r}")
+        if unknown := set(self.added) - {name for axes in self.axes.values() for name in axes}:
+            raise UserError(f"added: names of axes are needed, got {sorted(unknown)}")

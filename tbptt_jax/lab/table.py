@@ -24,15 +24,16 @@ from tbptt_jax.records.record import Record
 
 def tidy(experiment: Experiment, records: Iterable[Record]) -> pl.DataFrame:
     """The table of the records that are done, in their order: the columns of a cell beside what it measured, and an
-    empty one for every axis that no cell has. Curves are lists; a list of texts is one text. Of an array larger than a
-    mebibyte the table has the name of its file in `cells/arrays`, in the column NAME_file."""
+    empty one for every axis that no cell has. Where a cell was measured before an axis was added, its value is that of
+    `Experiment.added`. Curves are lists; a list of texts is one text. Of an array larger than a mebibyte the table has
+    the name of its file in `cells/arrays`, in the column NAME_file."""
     axes = {name: as_list(values) for scale in experiment.axes.values() for name, values in scale.items()}
     fixed: dict[str, list[Any]] = {name: [] for name in axes}
     given: dict[str, list[Any]] = {}
     height = 0
     for record in records:
         for row in record.rows if record.status == "done" else ():
-            for columns, values in ((fixed, record.config), (given, row)):
+            for columns, values in ((fixed, {**experiment.added, **record.config}), (given, row)):
                 for name, value in values.items():
                     place = fixed if name in axes else columns  # an axis that is taken together is in the rows
                     column = place.setdefault(name, [])

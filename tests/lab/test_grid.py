@@ -1,11 +1,16 @@
 """Cells: what makes two the same, what may be overridden, and what is refused before anything runs."""
 
+from dataclasses import replace
+
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.errors import UserError
 from tbptt_jax.lab.config import read_config
 from tbptt_jax.lab.experiment import Experiment
 from tbptt_jax.lab.grid import Choices, cells, parse_setting
+from tbptt_jax.lab.table import tidy
+from tbptt_jax.records.record import Record
 
 
 def experiment(version=1, **axes):
@@ -34,6 +39,20 @@ def test_spelling_and_order_do_not_matter_but_values_and_versions_do():
     assert a == identity(estimator=" segment( tau=8, offset=0 )", rate=0.5)
     assert identity(tau=4.0) == identity(tau=4) != identity(tau=5)
     assert a != identity(experiment(version=2), rate=0.5, estimator="segment(8)")
+
+
+def test_an_axis_that_is_added_leaves_what_was_measured_before_as_it_was():
+    toy = experiment()
+    wider = replace(toy, axes={"smoke": {**toy.axes["smoke"], "noise": [0.0, 0.5]}}, added={"noise": 0.0})
+    axes = {"rate": 1, "estimator": "segment(8)"}
+    before, same, noisy = (
+        read_config(*one) for one in ((toy, axes), (wider, axes | {"noise": 0.0}), (wider, axes | {"noise": 0.5}))
+    )
+    assert before.identity == same.identity != noisy.identity
+    records = [Record(c.identity, "", c.columns, "done", "", [{"loss": 2.0}], "", 1.0) for c in (before, noisy)]
+    assert tidy(wider, records)["noise"].to_list() == [0.0, 0.5]
+    with pytest.raises(UserError, match=r"added: names of axes are needed, got \['nois'\]"):
+        replace(toy, added={"nois": 0.0})
 
 
 def test_settings_are_read_and_override_axes():
