@@ -17,8 +17,6 @@ FIRST = (-4.0, -4.0)
 """The logarithms of the two rates before they are learned."""
 START = (1.0, 1.0)
 EVALUATIONS = 40
-WHOLE = ("full", "es")
-"""Methods that are given whole descents."""
 
 
 def height(place: Array) -> Array:
@@ -62,14 +60,15 @@ def episode(steps: int, unroll: int) -> tb.Batch:
 
 
 def measure(config: Config, key: Array):
-    est, method = config.estimator, config.chosen[0].method
+    est = config.estimator
     model = Descent(config["steps"])
     whole = jax.tree.map(lambda leaf: leaf[0], episode(config["steps"], config["steps"]))
 
     def meta_loss(params):
         return tb.loss(model, params, whole)
 
-    unroll = config["steps"] if method in WHOLE else config["unroll"]
+    right_within_its_chunk = est.unbiased == "chunk"
+    unroll = config["steps" if right_within_its_chunk else "unroll"]  # such are given whole descents
     learned = learn_online(
         model,
         est,

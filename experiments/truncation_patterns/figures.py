@@ -22,18 +22,16 @@ def title(row: Any):
 
 
 def pieces(rows: list[dict]):
-    """Steps in one box are joined by credit from a step to the one before; windows and blocks that overlap have no such
-    boxes."""
-    rows = [row for row in rows if row["method"] not in ("window", "buffered")]
-    if not rows:
-        raise NotMeasured("an estimator other than windows and overlapping blocks is needed")
-    figure, grid = panels(len(rows), 1, width=7.4, height=0.62)
-    for axes, row in zip(grid[:, 0], rows):
-        weights = np.asarray(row["weights"])
-        joined = weights[np.arange(1, len(weights)), np.arange(len(weights) - 1)]
-        starts = [0, *(np.flatnonzero(joined == 0) + 1), len(weights)]
+    """Steps in one box are joined by credit; where a loss looks back into the box before, as with windows and blocks
+    that overlap, there are none to draw."""
+    parts = [(row, boxes(np.asarray(row["weights"]))) for row in rows]
+    parts = [(row, ends) for row, ends in parts if ends]
+    if not parts:
+        raise NotMeasured("an estimator that cuts the words in pieces is needed, other than windows or blocks")
+    figure, grid = panels(len(parts), 1, width=7.4, height=0.62)
+    for axes, (row, ends) in zip(grid[:, 0], parts):
         colour = style_of(row["series"])["color"]
-        for start, end in pairwise(starts):
+        for start, end in ends:
             axes.add_patch(box(start, end, colour))
         for i, letter in enumerate(WORDS):
             axes.text(i + 0.5, 0.5, letter, ha="center", va="center", family="monospace", fontsize=11)
@@ -42,6 +40,14 @@ def pieces(rows: list[dict]):
         for spine in axes.spines.values():
             spine.set_visible(False)
     return figure
+
+
+def boxes(weights: np.ndarray) -> list[tuple[int, int]]:
+    """The pieces within which every loss reaches every earlier step, and none beyond; none if there are no such."""
+    piece = np.cumsum([False, *(np.diagonal(weights, -1) == 0)])
+    same = np.tril(piece[:, None] == piece)
+    starts = [*np.unique(piece, return_index=True)[1], len(weights)]
+    return list(pairwise(map(int, starts))) if np.array_equal(same, weights != 0) else []
 
 
 def box(start: Any, end: Any, colour: str):
