@@ -168,11 +168,10 @@ def write_report(given: argparse.Namespace) -> int:
 
 def check_value(given: argparse.Namespace) -> int:
     """The contract of an estimator or a task: a known name says which of the two, a file is asked for both."""
+    from tbptt_jax.contracts import of_estimators, of_tasks
     from tbptt_jax.estimators import Estimator, all_estimators
-    from tbptt_jax.estimators import contract as of_estimators
     from tbptt_jax.named import Named, made, read_call
     from tbptt_jax.tasks import Task, all_tasks
-    from tbptt_jax.tasks import contract as of_tasks
 
     known = {**all_estimators(), **all_tasks()}
     value: Any = made("check", read_call("check", given.value, known, Named))

@@ -39,7 +39,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["experiments"],
     ["plots"],
     ["lab"],
-    ["training", "speaking"],
+    ["training", "speaking", "contracts"],
     ["tasks"],
     ["analysis"],
     ["estimators"],

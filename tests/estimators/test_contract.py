@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.estimators import contract
-from tbptt_jax.estimators.contract import check
+from tbptt_jax.contracts import of_estimators as contract
+from tbptt_jax.contracts.of_estimators import check
 from tests.estimators.test_interface import EXAMPLES
 from tests.tiers import cases, thorough
 
@@ -107,6 +107,20 @@ class OpensLess(tb.Optimal):
 def test_what_experiments_ask_of_it_is_held_to_what_it_does(test, est, held):
     (found,) = test(est)
     assert found.held is held
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherNoise(tb.PES):
+    """Every chunk has noise of its own, and it says that all share one."""
+
+    def noise_law(self):
+        return super().noise_law()._replace(kept_for=None)
+
+
+def test_perturbations_are_held_to_the_noise_that_exact_variances_come_from(monkeypatch):
+    monkeypatch.setattr(contract, "SAMPLES", 2**11)
+    (found,) = contract.follows_its_noise_law(OtherNoise())
+    assert found.held is False
 
 
 @thorough

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
+from tbptt_jax.analysis.evolution import evolution
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator, Truncation, gradient, warmed_up
 from tbptt_jax.estimators.gated import GatedEstimator
@@ -36,6 +37,7 @@ def check(est: Estimator) -> Iterator[Finding]:
     tests: tuple[Callable, ...] = (is_a_value, promises, declares_its_abilities, gives_gradients)
     tests += (keeps_its_word_on_a_stream, is_unbiased)
     tests += (sees_the_lags_that_it_says, freezes_its_gates, gates_have_mean_one, gates_follow_their_law)
+    tests += (follows_its_noise_law,)
     for test in tests:
         found: list[Finding] = []
         try:
@@ -152,17 +154,24 @@ def keeps_its_word_on_a_stream(est: Any):
     yield Finding(f"it {says} what it saw when it restarts", forgets != est.learns)
 
 
+def over_the_stream(est: Any, length: int, key: Array) -> Array:
+    """An estimate of the gradient of the whole stream's loss, put together from its chunks by their weights."""
+    model, params, batch = small_problem()
+    parts = jax.tree.map(lambda leaf: leaf.reshape(-1, length, *leaf.shape[1:]), batch)
+    start, *keys = jax.random.split(key, len(parts.weights) + 1)
+
+    def one(carry, now):
+        part, key = now
+        estimate, carry = est(model, params, carry, part, key)
+        return carry, flat(estimate.grads) * jnp.sum(part.weights)
+
+    carry = est.init(model, params, jax.tree.map(lambda leaf: leaf[0], parts), start)
+    _, estimates = jax.lax.scan(one, carry, (parts, jnp.stack(keys)))
+    return jnp.sum(estimates, axis=0) / jnp.sum(batch.weights)
+
+
 def is_unbiased(est: Any):
     model, params, batch = small_problem()
-
-    def over_the_stream(key):
-        """The gradient of the whole stream's loss, put together from its chunks by their weights."""
-        keys = jax.random.split(key, CHUNKS + 1)
-        carry, total = est.init(model, params, chunk(batch, 0), keys[0]), 0.0
-        for i in range(CHUNKS):
-            estimate, carry = est(model, params, carry, chunk(batch, i), keys[i + 1])
-            total += flat(estimate.grads) * jnp.sum(chunk(batch, i).weights)
-        return total / jnp.sum(batch.weights)
 
     def of_one_chunk(key):
         return flat(gradient(est, model, params, chunk(batch, 0), key))
@@ -170,7 +179,7 @@ def is_unbiased(est: Any):
     across = est.unbiased == "stream"
     gradient_of = jax.jit(jax.grad(loss, argnums=1), static_argnums=0)
     exact = flat(gradient_of(model, params, batch if across else chunk(batch, 0)))
-    samples = sample(over_the_stream if across else of_one_chunk)
+    samples = sample(partial(over_the_stream, est, LENGTH) if across else of_one_chunk)
     verdict, detail = compare_means(samples, np.asarray(exact, np.float64))
     scope = "stream" if across else "chunk"
     if est.unbiased == "never":
@@ -259,6 +268,22 @@ def _(law: Renewal) -> tuple[np.ndarray, np.ndarray]:
 def _(law: Patterns) -> tuple[np.ndarray, np.ndarray]:
     gates, chances = (np.asarray(part, np.float64) for part in law)
     return chances @ gates[:, 1:], chances @ gates[:, 1:] ** 2
+
+
+def follows_its_noise_law(est: Any):
+    """`exact.evolution` computes with it, as sigma goes to 0: the variance of a stream's estimate is what it says."""
+    if est.noise_law() is None or est.chunks is not None:
+        return
+    sigma = {"sigma": 1e-2} if "sigma" in {field.name for field in dataclasses.fields(est)} else {}
+    length = LENGTH // 2
+    samples = sample(partial(over_the_stream, dataclasses.replace(est, **sigma), length))
+    exact = float(evolution(est, *small_problem(), length).variance)
+    squares = np.sum((samples - samples.mean(0)) ** 2, axis=1)
+    found, error = squares.mean(), squares.std() / len(squares) ** 0.5
+    limit = NormalDist().inv_cdf(1 - FALSE_ALARM / 2)
+    fits = abs(found - exact) < limit * error + 0.01 * exact  # of the second order in sigma
+    detail = f"{found:.3g} of {len(squares)} samples, standard error {error:.1g}, for {exact:.3g}"
+    yield Finding("its variance over a stream is that of its noise law", bool(fits), detail)
 
 
 def sample(estimate: Callable) -> np.ndarray:
