@@ -7,6 +7,7 @@ from tbptt_jax.lab.claims import Claim, Side
 
 CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 KRUEGER = "Krueger et al. 2017, Zoneout"
+ZAREMBA = "Zaremba, Sutskever & Vinyals 2014, Recurrent neural network regularization"
 MARGIN = 0.02
 """Nats a symbol: the least difference that matters."""
 IS_FULL = pl.col("series") == "full()"
@@ -23,6 +24,10 @@ LITTLE = {
 def shortest(series: str) -> Side:
     where = (pl.col("series") == series) & (pl.col("tau") == pl.col("tau").min())
     return Side(f"{series} at the shortest length", where)
+
+
+def dropout(rate: float) -> Side:
+    return Side(f"dropout of {rate}", IS_FULL & (pl.col("dropout") == rate))
 
 
 def of_equal_effect(rate: float) -> tuple[Claim, Claim]:
@@ -73,4 +78,18 @@ CLAIMS = (
         margin=MARGIN,
     ),
     *(claim for rate in LITTLE for claim in of_equal_effect(rate)),
+    *(
+        Claim(
+            f"At its best moment, dropout of {rate} has a smaller loss on held-out text than {side.name}.",
+            *(ZAREMBA, "report", dropout(rate), side),
+            margin=MARGIN,
+        )
+        for rate in (0.05, 0.2, 0.5)
+        for side in (FULL, shortest("segment"))
+    ),
+    Claim(
+        "A model that is trained with dropout of 0.5 looks back less far than one with all credit.",
+        *(ZAREMBA, "horizon", dropout(0.5), FULL),
+        margin=1.0,
+    ),
 )

@@ -22,6 +22,8 @@ COLUMNS = {
 
 
 BECOME = {"horizon": "horizon (steps)", "trained_on": "loss in training at the end (nats)"}
+REGULARISERS = {"zoneout": "#000000", "dropout": "#117733"}
+"""By colour: of networks with all credit."""
 GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
 
 
@@ -32,14 +34,22 @@ def draw(table: pl.DataFrame) -> dict:
 
 def against_tau(table: pl.DataFrame):
     figure, grid = panels(1, len(COLUMNS), width=2.5, height=2.5, sharex=True)
-    line_of = shades(table["zoneout"].unique())
+    by_regulariser = table.sort("zoneout", "dropout", nulls_last=True).group_by(
+        ["series", *REGULARISERS], maintain_order=True
+    )
+    lines = [(series, regularised(zoneout, dropout), rows) for (series, zoneout, dropout), rows in by_regulariser]
+    line_of = {
+        name: shades({f"{name} 0"} | {words for _, words, _ in lines if words.startswith(name)})
+        for name in REGULARISERS
+    }
     for axes, (column, name) in zip(grid.flat, COLUMNS.items()):
-        for (series, rate), rows in table.sort("zoneout").group_by(["series", "zoneout"], maintain_order=True):
+        for series, words, rows in lines:
             rows = rows.filter(pl.col(column).is_not_null())
             if rows.is_empty():
                 continue
-            look = {"linestyle": line_of[rate]} if rows["tau"].null_count() else {}
-            along_tau(axes, rows, column, series, label=f"{series}, zoneout {rate:g}" if rate else series, **look)
+            kind = words.partition(" ")[0]
+            look = {"linestyle": line_of[kind][words], "color": REGULARISERS[kind]} if words else {}
+            along_tau(axes, rows, column, series, label=f"{series}, {words}" if words else series, **look)
         axes.set_ylabel(name, fontsize=8)
         mark_taus(axes, taus_of(table))
         axes.set_xlabel("(expected) length τ")
@@ -52,6 +62,11 @@ def against_tau(table: pl.DataFrame):
     figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize="small")
     figure.suptitle(message(table), fontsize=9.5, x=0.01, ha="left")
     return figure
+
+
+def regularised(zoneout: float | None, dropout: float | None) -> str:
+    """By what, in words; nothing where by nothing."""
+    return f"dropout {dropout:g}" if dropout else f"zoneout {zoneout:g}" if zoneout else ""
 
 
 def counted(table: pl.DataFrame, column: str) -> list[float]:
@@ -111,16 +126,21 @@ def message_at_equal_loss(table: pl.DataFrame) -> str:
 
 def against_effect(table: pl.DataFrame):
     """What networks have become against their held-out loss: a line a method over its lengths, and one over the
-    probabilities of zoneout. What stands above each other has the same effect."""
+    probabilities of each regulariser. What stands above each other has the same effect."""
     figure, grid = panels(1, len(BECOME), width=3.6, height=2.9)
     is_full = (pl.col("series") == "full()") & (pl.col("tau").is_null())
-    lines = [("zoneout", table.filter(is_full), "zoneout")]
+    dropped = table.filter(is_full & ((pl.col("zoneout") == 0) | (pl.col("dropout") > 0)))
+    lines = [
+        ("zoneout", table.filter(is_full & pl.col("zoneout").is_not_null()), "zoneout"),
+        ("dropout", dropped.with_columns(pl.col("dropout").fill_null(0.0)), "dropout"),
+    ]
     with_tau = table.filter(pl.col("tau").is_not_null() & (pl.col("zoneout") == 0))
     lines += [(name, rows, "tau") for (name,), rows in with_tau.group_by("series", maintain_order=True)]
     for axes, (column, words) in zip(grid[0], BECOME.items()):
         for name, rows, along in lines:
             means = rows.group_by(along).agg(pl.col("report").mean(), pl.col(column).mean()).sort(along)
-            look = style_of("full()" if along == "zoneout" else name)
+            look = style_of("full()" if name in REGULARISERS else name)
+            look |= {"color": REGULARISERS[name]} if name in REGULARISERS else {}
             axes.plot(means["report"], means[column], label=name, **look)
             for value, x, y in means.select(along, "report", column).rows():
                 where = {"xytext": (3, 3), "textcoords": "offset points"}
@@ -128,7 +148,7 @@ def against_effect(table: pl.DataFrame):
         axes.set(xlabel="held-out loss, best moment (nats)", ylabel=words)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     title = {"title": "numbers: τ, or a probability", "title_fontsize": "small"}
-    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small", **title)
+    figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize="small", **title)
     figure.suptitle(message_against_effect(table), x=0.01, ha="left", fontsize=9.5)
     return figure
 
@@ -141,8 +161,10 @@ def message_against_effect(table: pl.DataFrame) -> str:
     loss: Any = segments["report"].mean()
     means = full.group_by("zoneout").agg(pl.col("report").mean(), pl.col("horizon").mean())
     best = means.sort("report")["zoneout"][0]  # beyond which it does harm
+    dropout = table.filter(pl.col("dropout") > 0).group_by("dropout").agg(pl.col("report").mean()).sort("report")
+    more = "".join(f"; dropout of {rate:g}, the best, at {loss:.3f}" for rate, loss in dropout.rows()[:1])
     rate, same, horizon = means.filter(pl.col("zoneout") <= best).sort((pl.col("report") - loss).abs()).row(0)
     return (
         f"Segments of {segments['tau'][0]} end at {loss:.3f} nats with a horizon of {segments['horizon'].mean():.0f}"
-        f" steps,\nzoneout of {rate:g} at {same:.3f} with one of {horizon:.0f}"
+        f" steps,\nzoneout of {rate:g} at {same:.3f} with one of {horizon:.0f}{more}"
     )

@@ -13,7 +13,7 @@ from tbptt_jax.analysis.horizon import credit_norms, decay_rate
 from tbptt_jax.cells import spectral_radius
 from tbptt_jax.experiments.time_machine.measure import losses_of_ngrams
 from tbptt_jax.lab.config import Config
-from tbptt_jax.lab.masked import Zoneout
+from tbptt_jax.lab.masked import Dropout, Zoneout
 from tbptt_jax.lab.protocol import chosen_and_reported, history_of, losses_apart
 from tbptt_jax.tasks.text import Text
 
@@ -40,8 +40,9 @@ class Windows(Zoneout):
 
 def measure(config: Config, key: Array):
     text = replace(config.task, length=LENGTH, order="random", validation=config["validation"])
-    task = Windows(text, float(config["zoneout"]), config["hidden"])
-    model = task.model("tanh")
+    task = Windows(text, float(config["zoneout"] or 0), config["hidden"])
+    model = task.model("tanh")  # as it is evaluated: there, dropout changes nothing
+    trained = Dropout(text, 1 - config["dropout"], config["hidden"]) if config["dropout"] else task
     apart = losses_apart(model, task)
     samples = [task.calm(text.batch(k)) for k in jax.random.split(jax.random.key(2), 8)]
     sample = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *samples)
@@ -49,7 +50,7 @@ def measure(config: Config, key: Array):
     def watch(params):
         return apart(params) | {"trained_on": tb.loss(model, params, sample)}
 
-    history = history_of(config, model, task, key, [RATE], EVALUATIONS, watch)
+    history = history_of(config, trained.model("tanh"), trained, key, [RATE], EVALUATIONS, watch)
     short = jax.tree.map(lambda leaf: leaf[:, :8], sample)
 
     @jax.jit

@@ -109,7 +109,9 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         "smoke", ["unroll=1,4", "steps=4", "samples=64", "stream=random"], ["pes(particles=1)"], seeds=2
     ),
     "regularization": Choices(
-        "smoke", ["updates=12", "hidden=4", "tau=2", "validation=0.5", "zoneout=0.0"], ["full()"]
+        "smoke",
+        ["updates=12", "hidden=4", "tau=2", "validation=0.5", "zoneout=0.0,None", "dropout=None,0.5"],
+        ["full()"],
     ),
     "time_machine": Choices(
         "smoke",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.analysis.reach import reach
 from tbptt_jax.experiments import load
 from tbptt_jax.experiments.break_even.measure import trained
 from tbptt_jax.experiments.break_even_memory.measure import at_memory, learned_gates, of_stretch
@@ -18,6 +19,7 @@ from tbptt_jax.experiments.meta_2d.measure import Descent, episode, height
 from tbptt_jax.experiments.online.measure import carried, cosine, mean_cosines
 from tbptt_jax.experiments.regularization.measure import counted_in_windows, where_it_falls_to
 from tbptt_jax.experiments.time_machine.measure import ORDERS, counted_losses
+from tbptt_jax.experiments.truncation_patterns.figures import boxes
 from tbptt_jax.experiments.vanishing_gradients.measure import relative_to_first
 from tbptt_jax.lab.grid import Choices, cells
 from tests.tiers import thorough
@@ -149,6 +151,32 @@ def test_the_lengths_of_the_text_that_are_measured():
     at_cuts = {"segment": 5, "artbp": 2, "rolling": 2, "dni": 1}
     asked = {(name, "every chunk"): count for name, count in chunk.items()}
     assert lengths == asked | {(name, "at cuts"): count for name, count in at_cuts.items()}
+
+
+def test_regularisers_come_one_at_a_time_and_with_all_credit():
+    found = cells(load("regularization"), Choices())
+    drawn = [cell for cell in found if cell["zoneout"] != 0]
+    assert {cell["estimator"] for cell in drawn} == {"full()"}
+    assert {cell["dropout"] for cell in found if cell["zoneout"] is not None} == {None}
+    assert all(cell["dropout"] > 0 for cell in drawn if cell["zoneout"] is None)
+
+
+@pytest.mark.parametrize(
+    "text, whole", [("full()", True), ("forward_gradient()", True), ("segment(tau=2)", False), ("pes()", False)]
+)
+def test_what_is_right_within_its_chunk_is_given_whole_descents(text, whole):
+    words = {"settings": ["steps=4", "unroll=2", "updates=40"], "estimators": [text], "seeds": 1}
+    (cell,) = cells(load("meta_2d"), Choices("smoke", **words))
+    (row,) = load("meta_2d").measure(cell, jax.random.key(0))
+    assert row["curve_steps"][-1] == 40 * (4 if whole else 2) * cell.estimator.runs
+
+
+def test_the_words_are_boxed_where_credit_falls_into_pieces():
+    def weights(est):
+        return np.asarray(reach(est, 7, jax.random.key(0)))
+
+    assert boxes(weights(tb.Segment(3))) == [(0, 3), (3, 6), (6, 7)] and boxes(weights(tb.Full())) == [(0, 7)]
+    assert boxes(weights(tb.Window(3))) == boxes(weights(tb.Buffered(4, 2))) == []
 
 
 def test_what_is_no_estimator_of_an_experiment_is_asked_in_all_of_its_networks():

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.models import Batch
 from tbptt_jax.contracts.of_tasks import check
+from tbptt_jax.models import Batch
 from tbptt_jax.tasks.influence_balancing import Balance
 from tests.problems import announce, distance
 from tests.tiers import cases, thorough
