@@ -144,7 +144,7 @@ def make(option: str, text: str, classes: Mapping[str, type[Kind]], base: Any) -
 def made(option: str, call: Call) -> Any:
     """The value of a call; one without arguments takes the defaults."""
     args, kwargs = call.arguments or ([], {})
-    readers = getattr(call.kind, "inside", {})
+    readers = call.kind.inside
     kwargs |= {name: read(kwargs[name]) for name, read in readers.items() if kwargs.get(name) is not None}
     for value in (*args, *kwargs.values()):
         if isinstance(value, Inner):  # of a field that holds no such value

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tbptt_jax.errors import choose as choose_known
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.by_name import all_estimators
@@ -156,5 +158,5 @@ def choose_estimator(text: str, tau: int | None) -> Chosen:
 
 def plain(value: Any) -> Any:
     """Numbers that are equal are written alike: 4.0 as 4."""
-    value = value.item() if hasattr(value, "item") else value
+    value = value.item() if isinstance(value, np.generic) else value
     return int(value) if isinstance(value, float) and value.is_integer() else value
