@@ -111,12 +111,13 @@ def memory_message(table: pl.DataFrame) -> str:
     """In how many settings unbiased truncation reaches a smaller error than segments within a quarter of all states:
     each by its best length, in the median of networks."""
     few = table.filter(pl.col("states") <= table["length"].max() / 4)  # type: ignore[operator]
-    medians = few.group_by([*GROUP, "series", "states"]).agg(pl.col("mse").median())
 
-    def least(*series: str) -> pl.DataFrame:
-        return medians.filter(pl.col("series").is_in(series)).group_by(GROUP).agg(pl.col("mse").min())
+    def least(where: pl.Expr) -> pl.DataFrame:
+        return few.filter(where).group_by([*GROUP, "series", "states"]).agg(middle).group_by(GROUP).agg(least_error)
 
-    both = least("randomized", "artbp").join(least("segment"), on=GROUP, suffix="_of_segments")
+    middle, least_error = pl.col("mse").median(), pl.col("mse").min()
+    unbiased = least((pl.col("unbiased") != "never") & pl.col("tau").is_not_null())
+    both = unbiased.join(least(pl.col("series") == "segment"), on=GROUP, suffix="_of_segments")
     length = int(table["length"][0])
     states = kept("sqrt", length)
     again = schedule(length, states).again / length  # type: ignore[arg-type]
@@ -133,7 +134,12 @@ def others(table: pl.DataFrame):
     in most networks is drawn as the upper end of that, with an arrow."""
     table = needed(table, "an estimator without a length is needed")
     kinds = groups(table)
-    order = table.group_by("estimator").agg(pl.col("variance").median()).sort("variance")["estimator"].to_list()
+    order = (
+        table.group_by("estimator")
+        .agg(pl.col("variance").median())
+        .sort("variance", "estimator")["estimator"]
+        .to_list()
+    )
     width = 2.3 if len(kinds) > 2 else 4.2
     figure, grid = panels(1, len(kinds), width=width, height=0.22 * len(order) + 0.9, sharey=True, sharex=True)
     for axes, (key, part) in zip(grid[0], kinds):

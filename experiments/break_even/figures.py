@@ -10,7 +10,7 @@ from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.named import name_in
 from tbptt_jax.plots.along_tau import mark_taus, taus_of
-from tbptt_jax.plots.style import STYLES, panels, style_of
+from tbptt_jax.plots.style import panels, style_of
 
 BATCHES = {1: "one sequence", 32: "a batch of 32", 1024: "a batch of 1,024"}
 MEANINGS = {
@@ -27,9 +27,7 @@ def draw(table: pl.DataFrame) -> dict:
 
 def sequences(table: pl.DataFrame) -> Any:
     """Over networks after training, the median and the middle half."""
-    ours = pl.col("against").is_in(["segment", "window"])
-    table = table.filter((ours | ~pl.col("against").is_in(list(STYLES))) & pl.col("tau").is_not_null())
-    table = needed(table, "an unbiased truncation, and segments or windows, with a τ")
+    table = needed(table.filter(pl.col("tau").is_not_null()), "an unbiased truncation and a biased one, with a τ")
     trained = table.filter(pl.col("training") > 0)
     table = table if trained.is_empty() else trained
     tasks = table["task"].unique(maintain_order=True).to_list()
@@ -90,7 +88,7 @@ def mark_exact(axes: Any, rows: pl.DataFrame) -> None:
 
 
 def message(table: pl.DataFrame) -> str:
-    """From how many sequences on unbiased gates are better than segments, on each task, in the middle."""
+    """From how many sequences on randomized truncation is better than segments, on each task, in the middle."""
     rows = table.filter((pl.col("method") == "randomized") & (pl.col("against") == "segment"))
     words = []
     for task in table["task"].unique(maintain_order=True):
@@ -98,4 +96,4 @@ def message(table: pl.DataFrame) -> str:
         if n is not None:
             words.append(f"{f'{n:,.0f}' if n < NO_BATCH else 'none'} on {name_in(task)}")
     found = ", ".join(words)
-    return f"Unbiased truncation beats segments from so many sequences an update on:\n{found} (medians)"
+    return f"Randomized truncation beats segments from so many sequences an update on:\n{found} (medians)"

@@ -9,6 +9,7 @@ from tbptt_jax.experiments.influence_balancing.measure import NEAR
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.lab.table import with_lines
+from tbptt_jax.plots.along_tau import taus_of
 from tbptt_jax.plots.learning import curve
 from tbptt_jax.plots.style import panels, style_of
 
@@ -55,13 +56,15 @@ def training(table: pl.DataFrame):
     group = ["line", "tau"]
     figure, grid = panels(1, 2, width=4.2, height=4.4, sharey=True)
     long = with_lines(table.filter(pl.col("length") == pl.col("length").max()), "tau")
+    lengths = taus_of(long)
+    shown = [tau for tau in SHOWN if tau in lengths] or lengths[: len(LINES)]
     for axes, part, title in (
-        (grid[0, 0], long.filter(pl.col("tau").is_in(SHOWN)), "truncation"),
+        (grid[0, 0], long.filter(pl.col("tau").is_in(shown)), "truncation"),
         (grid[0, 1], long.filter(pl.col("tau").is_null()), f"others, chunks of {long['length'][0]} steps"),
     ):
         best = at_best_rate(part, group, "distance").sort("line", "tau", descending=[True, False])
         for i, ((name, tau), rows) in enumerate(best.group_by(group, maintain_order=True)):
-            more = {"linestyle": LINES[SHOWN.index(tau) if tau else i % len(LINES)]}
+            more = {"linestyle": LINES[shown.index(tau) if tau else i % len(LINES)]}
             label = f"{f'{name}, τ = {tau}' if tau else name}; rate {rows['learning_rate'][0]:g}"
             curve(axes, rows, "curve_updates", "curve_distance", name, label, **more)
         axes.set(xscale="log", yscale="log", xlabel="updates", title=title, ylim=(1e-8, 2e3))

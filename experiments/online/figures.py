@@ -13,7 +13,7 @@ from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.lab.table import with_lines
 from tbptt_jax.named import name_in
 from tbptt_jax.plots.names import Named, name_at_the_right
-from tbptt_jax.plots.style import STYLES, panels, style_of
+from tbptt_jax.plots.style import panels, style_of
 
 WORDS = {
     "window": "one step alone",
@@ -21,8 +21,8 @@ WORDS = {
     "segment": "8 steps, every 8th symbol",
     "kf_rtrl": "kf-rtrl",
 }
-SHOWN = ("window", "rolling", "rtrl", "snap", "uoro", "kf_rtrl")
-"""Methods of ours that get a line, as those of users do; all have a point."""
+POINTS = ("segment", "dni", "sketched", "rflo", "eprop", "kernl", "ok")
+"""Methods that the experiments ask and that get no line, lest there be too many; all have a point."""
 TITLED = [("window", "rtrl"), ("rolling", "rtrl"), ("uoro", "window")]
 
 
@@ -57,7 +57,7 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequenc
         ends = []
         for (line, cell, aside), networks in part.group_by(["line", "cell", "aside"], maintain_order=True):
             look = style_of(line)
-            if (name_in(line) in SHOWN or name_in(line) not in STYLES) and not aside:
+            if name_in(line) not in POINTS and not aside:
                 middle = np.median(np.array(networks["curve_report"].to_list()), axis=0)
                 axes_row[0].plot(networks["curve_seen"][0], middle, color=look["color"], linewidth=1.2)
             loss, filled = networks["report"].mean(), "white" if aside else look["color"]

@@ -37,6 +37,8 @@ def counted(column: str) -> Side:
     return Side(column, side.where, side.best, quantity=column)
 
 
+OF_ONE = "segment(tau=1)"
+"""Across which no credit passes; other methods have no such length."""
 LONGEST, SHORTEST = TAU.max() == TAU, TAU.min() == TAU
 CLAIMS = (
     compare(
@@ -59,6 +61,14 @@ CLAIMS = (
         "At equal data, an update at every cut is better than one every 64 steps.",
         *(CHAPTER, of("segment", "at cuts", where=TAU > 2), of("segment", where=TAU > 2)),
         each=("tau",),
+    ),
+    *(
+        compare(
+            f"Credit across one step is worth something: with an update {often}, segments of two steps have a smaller "
+            "loss than segments of one.",
+            *(CHAPTER, of("segment", updates, where=TAU == 2), of(OF_ONE, updates)),
+        )
+        for updates, often in (("every chunk", "every 64 steps"), ("at cuts", "at every cut"))
     ),
     compare(
         "ARTBP has a smaller loss than truncation of the same nominal length.",

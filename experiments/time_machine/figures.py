@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tbptt_jax.experiments.time_machine.claims import OF_ONE
 from tbptt_jax.lab.claims import NotMeasured, needed
 from tbptt_jax.lab.judging import at_best_rate
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
@@ -18,7 +19,12 @@ GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
 
 
 def draw(table: pl.DataFrame) -> dict:
-    best = at_best_rate(table, GROUP, by="selection").with_columns(pl.col("report").exp().alias("perplexity"))
+    of_one = pl.col("series") == OF_ONE
+    best = at_best_rate(table, GROUP, by="selection").with_columns(
+        pl.when(of_one).then(1).otherwise("tau").alias("tau"),
+        pl.when(of_one).then(pl.lit("segment")).otherwise("series").alias("series"),
+        perplexity=pl.col("report").exp(),
+    )
     figures = {"by_length": partial(by_length, best)}
     for (cell,), part in best.group_by("cell", maintain_order=True):
         figures[f"learning_{cell}"] = partial(learning, part)

@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -128,8 +127,19 @@ def parse_setting(text: str) -> tuple[str, list]:
     name, equals, values = text.partition("=")
     if not equals or not name.strip() or not values.strip():
         raise UserError(f"--set: AXIS=VALUE,VALUE,... is needed, got {text!r}")
-    # commas inside parentheses belong to a value, as in task=copy(length=8,longest=5),adding
-    return name.strip(), [literal(value.strip()) for value in re.split(r",(?![^(]*\))", values)]
+    return name.strip(), [literal(value.strip()) for value in apart(values)]
+
+
+def apart(text: str) -> list[str]:
+    """The parts between commas; those within brackets belong to a value, as in "copy(length=8,longest=5),adding"."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def literal(text: str) -> Any:

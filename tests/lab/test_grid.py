@@ -58,6 +58,8 @@ def test_an_axis_that_is_added_leaves_what_was_measured_before_as_it_was():
 def test_settings_are_read_and_override_axes():
     assert parse_setting("tau=4,16, 64") == ("tau", [4, 16, 64])
     assert parse_setting("cell=gru,lstm") == ("cell", ["gru", "lstm"])
+    nested = "randomized(keep=0.5, critic=features(count=4, seed=1))"
+    assert parse_setting(f"estimator={nested},full()") == ("estimator", [nested, "full()"])
     chosen = Choices("smoke", ["tau=8", "rate=1"], ["window", "artbp(length=3)"])
     found = cells(experiment(), chosen)
     assert [c["estimator"] for c in found] == ["window", "artbp(length=3)"] and found[0]["rate"] == 1
