@@ -1,6 +1,6 @@
 """Recurrent cells in the chapter's notation: linear, tanh, GRU, LSTM, and stacks of them.
 
-A new cell is a `Layer` in this file, with its name, or a user's own `Cell`. A layer's weights are W_hx `[G·H, D]`,
+A new cell is a `Layer` in this file and one of `CELLS`, or a user's own `Cell`. A layer's weights are W_hx `[G·H, D]`,
 W_hh `[G·H, H]` and b_h `[G·H]`, the G blocks of a gated cell one above the other.
 """
 
@@ -126,9 +126,13 @@ class SummedLayer(Layer):
     def activate(self, state: Any, summed: Array) -> Any:
         """The new state, from the old one and a_t, unit by unit."""
 
+    def sums(self, params: Any, h: Array, x: Array) -> Array:
+        """a_t, of what the layer reads and h, the `output` of its old state."""
+        summed = x @ params["W_hx"].T + h @ params["W_hh"].T
+        return summed + params["b_h"] if self.bias else summed
+
     def step(self, params: Any, state: PyTree, x: PyTree):
-        summed = x @ params["W_hx"].T + self.output(state) @ params["W_hh"].T
-        return self.activate(state, summed + params["b_h"] if self.bias else summed)
+        return self.activate(state, self.sums(params, self.output(state), x))
 
 
 @dataclass(frozen=True)

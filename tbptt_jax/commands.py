@@ -134,7 +134,7 @@ def status_words(loaded: Loaded) -> dict[str, Any]:
     """What is recorded, as plain values: for programs."""
     counts = {status: loaded.counts[status] for status in (*STATUSES, "stale")}
     return {
-        "grid": loaded.said.partition(": ")[0],
+        "grid": loaded.grid,
         "cells": len(loaded.plan.cells),
         **counts,
         "stale because": dict(loaded.why_stale),
@@ -146,9 +146,9 @@ def status_words(loaded: Loaded) -> dict[str, Any]:
 def say_status(loaded: Loaded) -> None:
     store, cells = loaded.store, loaded.plan.cells
     words = ", ".join(f"{loaded.counts[status]} {status}" for status in (*STATUSES, "stale") if loaded.counts[status])
-    print(f"{loaded.said.partition(': ')[0]}, of {len(cells)} cells: " + (words or "nothing recorded yet"))
+    print(f"{loaded.grid}, of {len(cells)} cells: " + (words or "nothing recorded yet"))
     if loaded.in_table:
-        print(f"  read instead: {loaded.said.partition(': ')[2]}")
+        print(f"  read instead: {loaded.found}")
     names = varying(cells)
     for cell in cells:
         place = store.places.get(cell.key)

@@ -65,8 +65,8 @@ class Model(ABC):
     """The `SummedLayer` that the step is, where it is one and all parameters that the step reads are that layer's; it
     may be a property. A class that writes another step loses it."""
     draws: ClassVar[Any] = False
-    """Whether a step draws at random; it may be a property. The step then has a fourth argument `key`: a key for one
-    sequence, its state and input in a batch of one, or None, where nothing is to be drawn (see `noise`)."""
+    """Whether a step draws at random; it may be a property. The step then has a fourth argument `key`: None where
+    nothing is to be drawn, else a key for one sequence, which it is given alone, in a batch of one (see `noise`)."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -315,8 +315,17 @@ def weighted_mean(losses: Float[Array, "T B"], weights: Array | None) -> Array:
     """Σ weights · losses / Σ weights; 0 where all weights are zero, as in a chunk before the only loss."""
     if weights is None:
         return jnp.mean(losses)
-    total = jnp.sum(weights)
-    return jnp.sum(weights * losses) / jnp.where(total == 0, 1, total)
+    return jnp.sum(weights * losses) / or_one(jnp.sum(weights))
+
+
+def or_one(total: Array) -> Array:
+    """A sum of weights to divide by: 1 where all of them are 0."""
+    return jnp.where(total == 0, 1, total)
+
+
+def loss_weights(batch: Batch) -> Float[Array, "T B"]:
+    """The weights of a batch's losses, 1 everywhere where it has none."""
+    return jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights * 1.0
 
 
 def sequence_shape(batch: Batch) -> tuple[int, int]:

@@ -1,16 +1,15 @@
 """What users run: float32, and the compiler with all its optimizations, which the other tests do without."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 
+from tests import as_users
 from tests.tiers import thorough
 
 pytestmark = thorough  # half a minute of optimized compilation
-FLAGS = ("JAX_ENABLE_X64", "JAX_DISABLE_MOST_OPTIMIZATIONS", "JAX_COMPILATION_CACHE_DIR", "XLA_FLAGS")
 
 PROGRAM = """
 import json
@@ -63,7 +62,7 @@ print(json.dumps({"dtype": str(ravel_pytree(params)[0].dtype), "apart": apart, "
 
 @pytest.fixture(scope="module")
 def found():
-    environment = {name: value for name, value in os.environ.items() if name not in FLAGS}
+    environment = as_users.environment()
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -1,6 +1,5 @@
 """The command line, as a user types it: real processes, in float32."""
 
-import os
 import re
 import subprocess
 import sys
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import as_users
 from tests.tiers import cases, thorough
 
 ROOT = Path(__file__).parent.parent
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 def tbptt(*words, **environment):
     command = [sys.executable, "-m", "tbptt_jax.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    return subprocess.run(command, capture_output=True, text=True, env=as_users.environment(**environment))
 
 
 def test_help_does_not_import_jax():

@@ -2,9 +2,10 @@
 tests check every annotation, which says less."""
 
 import json
-import os
 import subprocess
 import sys
+
+from tests import as_users
 
 PROGRAM = """
 import json
@@ -57,7 +58,9 @@ EXPECTED = {
 
 
 def test_every_mistake_is_named():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=os.environ, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=as_users.environment(), check=True
+    )
     said = json.loads(done.stdout)
     assert said.keys() == EXPECTED.keys()
     for name, words in EXPECTED.items():

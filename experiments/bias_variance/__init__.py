@@ -5,9 +5,10 @@ memory that they are compared by: the longest stretch of states alive at once. E
 sampled, with 95 % intervals, and stand in a figure of their own. All is relative to the squared norm of the gradient.
 """
 
-from tbptt_jax.experiments.bias_variance.claims import CHAPTER, CHECKS, CLAIMS, UNBIASED
+from tbptt_jax.experiments.bias_variance.claims import CHECKS, CLAIMS, UNBIASED
 from tbptt_jax.experiments.bias_variance.figures import draw
 from tbptt_jax.experiments.bias_variance.measure import makes_sense, measure
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.experiment import Experiment
 
@@ -30,7 +31,7 @@ AXES = {
 def in_reach(config: Config) -> bool:
     """What makes sense; what must be sampled stands beside one radius alone, and artbp, whose variance takes the square
     of the steps, beside tanh networks."""
-    tanh = config["cell"] == "tanh" or config.chosen[0].method != "artbp"
+    tanh = config["cell"] == "tanh" or config["estimator"] != "artbp"
     return makes_sense(config) and tanh and ("tau" in config or config["radius"] == 0.6)
 
 

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.claims import Check, Claim, Side, needed
 
 UNBIASED = ["randomized", "artbp"]
@@ -41,7 +42,6 @@ def one(series: str, where: pl.Expr) -> Side:
     return Side(series, (pl.col("series") == series) & where, pooled=True)
 
 
-CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 SETTING = ("cell", "radius", "training")
 FIRST = pl.col("training") == 0
 CHECKS = (

@@ -7,7 +7,6 @@ import polars as pl
 
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.table import named
-from tbptt_jax.named import name_in
 
 AS_DRAWN = None
 """Of radii: weights as the cell draws them, with a spectral radius near 1."""
@@ -25,14 +24,14 @@ ORDINARY = Ordinary()
 
 
 def ordinary_length(task: str, otherwise: int) -> int:
-    return ORDINARY.length.get(name_in(task), otherwise)
+    return ORDINARY.length.get(task, otherwise)
 
 
 def is_one_change(config: Config) -> bool:
     """Whether at most one thing is changed; radii are changed in untrained networks alone."""
     task: Any = config.task
     other = [config["cell"] != ORDINARY.cell, config["training"] != ORDINARY.training]
-    other.append(task.length != ordinary_length(config["task"], task.length))
+    other.append(task.length != ordinary_length(task.name, task.length))
     return sum(other) <= 1 and (config["radius"] is AS_DRAWN or config["training"] == 0)
 
 

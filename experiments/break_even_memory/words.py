@@ -1,7 +1,13 @@
 """What claims and figures call the biased truncations."""
 
+PLURAL = {
+    "segment": "segments",
+    "segment from the first step": "segments from the first step",
+    "window": "windows",
+    "buffered": "overlapping blocks",
+}
+
 
 def plural(side: str) -> str:
-    """ "segment from the first step" → "segments from the first step"; "buffered" → "overlapping blocks"."""
-    name, *rest = side.split(" ", 1)
-    return " ".join([{"buffered": "overlapping blocks"}.get(name, f"{name}s"), *rest])
+    """A truncation of a user's own is called by its name."""
+    return PLURAL.get(side, side)

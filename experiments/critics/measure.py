@@ -24,8 +24,8 @@ BATCH = 32  # sequences of a chunk that a critic learns from
 def measure(config: Config, key: Array):
     chosen = {one.text: one.estimator for one in config.chosen}
     alone = [est for est in chosen.values() if est.critic is None]
-    others = [est for est in chosen.values() if not isinstance(est, tb.GatedEstimator)]
-    if len(alone) != 1 or others or any(replace(est, critic=None) != alone[0] for est in chosen.values()):
+    critical = [est for est in chosen.values() if est.critic is not None]
+    if len(alone) != 1 or not critical or any(replace(est, critic=None) != alone[0] for est in critical):
         raise UserError(f"estimator: one without a critic, and the same with some, are needed; got {', '.join(chosen)}")
     if alone[0].nominal_length is None:
         raise UserError(f"estimator: one with a nominal length is needed, which segments are given; got {alone[0]}")

@@ -7,9 +7,10 @@ and moment are chosen on other sequences than those that are reported; segments 
 one on, lengths that are equal modulo the distance are the same run.
 """
 
-from tbptt_jax.experiments.long_dependencies.claims import CHAPTER, CLAIMS
+from tbptt_jax.experiments.long_dependencies.claims import CLAIMS
 from tbptt_jax.experiments.long_dependencies.figures import draw
 from tbptt_jax.experiments.long_dependencies.measure import measure
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.experiment import Experiment
 
 NAMES = ("recall", "agreement")

@@ -3,6 +3,7 @@
 import polars as pl
 
 from tbptt_jax.experiments.long_dependencies.measure import SOLVED
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.claims import Claim, Side
 
 LONG_ENOUGH = pl.col("tau") > pl.col("distance")
@@ -17,7 +18,7 @@ def of_8(series: str) -> Side:
     return at_best(f"{series} of 8, too short", (pl.col("series") == series) & ~LONG_ENOUGH & (pl.col("tau") == 8))
 
 
-CHAPTER, TALLEC = "the textbook chapter and lecture on backpropagation through time", "Tallec & Ollivier 2017"
+TALLEC = "Tallec & Ollivier 2017"
 WINDOWS = pl.col("series") == "window"
 LONG, SHORT = at_best("long windows", WINDOWS & LONG_ENOUGH), at_best("short windows", WINDOWS & ~LONG_ENOUGH)
 EACH = ("task", "cell", "tau")

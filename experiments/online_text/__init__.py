@@ -15,15 +15,20 @@ ESTIMATORS = [
     *("window(tau=1)", "segment(tau=8)", "rolling(k1=8, k2=1)", "dni(tau=1)"),
     *("rtrl()", "snap()", "rflo()", "eprop()", "kf_rtrl()", "ok()", "uoro()"),
 ]
-NOT_IN = {"tanh": ("eprop",), "lstm": ("rtrl", "rflo"), "gru": ("rtrl", "snap", "rflo", "eprop", "kf_rtrl", "ok")}
-"""What is not measured in networks of a kind. E-prop stands for RFLO in LSTMs, and is `rflo(leak=0)` of tanh units. An
-update by RTRL takes dozens of times as long as by the one step alone in LSTMs and GRUs; so does one by SnAp-1 or RFLO
-in GRUs, whose reset gate lets parameters act on all units. KF-RTRL and OK need weights that act through one sum,
-as those of GRUs do not."""
+NOT_IN = {
+    "tanh": ("eprop()",),
+    "lstm": ("rtrl()", "rflo()"),
+    "gru": ("rtrl()", "snap()", "rflo()", "eprop()", "kf_rtrl()", "ok()"),
+}
+"""Which of them are not measured in networks of a kind. E-prop stands in the place of RFLO in LSTMs; of tanh units it
+is `rflo(leak=0)`. An update by RTRL takes dozens of times as long as by the one step alone in LSTMs and GRUs; so does
+one by SnAp-1 or RFLO in GRUs, whose reset gate lets parameters act on all units. KF-RTRL and OK need weights that act
+through one sum, as those of GRUs do not."""
 
 
 def is_asked(config: Config) -> bool:
-    return config.chosen[0].method not in NOT_IN.get(config["cell"], ())
+    """All but these; what is not among `ESTIMATORS`, in every network."""
+    return config["estimator"] not in NOT_IN.get(config["cell"], ())
 
 
 AXES = {"task": "time_machine()", "estimator": ESTIMATORS, "cell": list(NOT_IN)}

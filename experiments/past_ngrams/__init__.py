@@ -9,7 +9,7 @@ many.
 from tbptt_jax.experiments.past_ngrams.claims import CLAIMS
 from tbptt_jax.experiments.past_ngrams.figures import draw
 from tbptt_jax.experiments.past_ngrams.measure import measure
-from tbptt_jax.experiments.time_machine.claims import CHAPTER
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.experiments.time_machine.measure import makes_sense
 from tbptt_jax.lab.experiment import Experiment
 

@@ -1,6 +1,7 @@
 """What is claimed of the reported losses, at the learning rate and the moment that the selection set chooses."""
 
-from tbptt_jax.experiments.time_machine.claims import CHAPTER, COUNTED, compare, counted, of
+from tbptt_jax.experiments.sources import CHAPTER
+from tbptt_jax.experiments.time_machine.claims import COUNTED, compare, counted, of
 
 CLAIMS = (
     compare(

@@ -9,9 +9,10 @@ n-grams; the spectral radius of its W_hh, how fast its credit fades, and its hor
 loss's credit lies.
 """
 
-from tbptt_jax.experiments.regularization.claims import CHAPTER, CLAIMS
+from tbptt_jax.experiments.regularization.claims import CLAIMS
 from tbptt_jax.experiments.regularization.figures import draw
 from tbptt_jax.experiments.regularization.measure import measure
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.experiment import Experiment
 

@@ -3,9 +3,9 @@
 import polars as pl
 
 from tbptt_jax.experiments.regularization.measure import EQUAL
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.claims import Claim, Side
 
-CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 KRUEGER = "Krueger et al. 2017, Zoneout"
 ZAREMBA = "Zaremba, Sutskever & Vinyals 2014, Recurrent neural network regularization"
 MARGIN = 0.02

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from tbptt_jax.experiments.regularization.measure import EQUAL
+from tbptt_jax.experiments.time_machine.figures import GRAMS
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
 from tbptt_jax.plots.learning import shades
@@ -24,7 +25,6 @@ COLUMNS = {
 BECOME = {"horizon": "horizon (steps)", "trained_on": "loss in training at the end (nats)"}
 REGULARISERS = {"zoneout": "#000000", "dropout": "#117733"}
 """By colour: of networks with all credit."""
-GRAMS = {"ngram_3": "trigram", "best_ngram": "best n-gram"}
 
 
 def draw(table: pl.DataFrame) -> dict:
@@ -37,19 +37,15 @@ def against_tau(table: pl.DataFrame):
     by_regulariser = table.sort("zoneout", "dropout", nulls_last=True).group_by(
         ["series", *REGULARISERS], maintain_order=True
     )
-    lines = [(series, regularised(zoneout, dropout), rows) for (series, zoneout, dropout), rows in by_regulariser]
-    line_of = {
-        name: shades({f"{name} 0"} | {words for _, words, _ in lines if words.startswith(name)})
-        for name in REGULARISERS
-    }
+    lines = [(series, *regularised(zoneout, dropout), rows) for (series, zoneout, dropout), rows in by_regulariser]
+    line_of = {kind: shades({0.0} | {value for _, one, value, _ in lines if one == kind}) for kind in REGULARISERS}
     for axes, (column, name) in zip(grid.flat, COLUMNS.items()):
-        for series, words, rows in lines:
+        for series, kind, value, rows in lines:
             rows = rows.filter(pl.col(column).is_not_null())
             if rows.is_empty():
                 continue
-            kind = words.partition(" ")[0]
-            look = {"linestyle": line_of[kind][words], "color": REGULARISERS[kind]} if words else {}
-            along_tau(axes, rows, column, series, label=f"{series}, {words}" if words else series, **look)
+            look = {"linestyle": line_of[kind][value], "color": REGULARISERS[kind]} if kind else {}
+            along_tau(axes, rows, column, series, label=f"{series}, {kind} {value:g}" if kind else series, **look)
         axes.set_ylabel(name, fontsize=8)
         mark_taus(axes, taus_of(table))
         axes.set_xlabel("(expected) length τ")
@@ -64,9 +60,9 @@ def against_tau(table: pl.DataFrame):
     return figure
 
 
-def regularised(zoneout: float | None, dropout: float | None) -> str:
-    """By what, in words; nothing where by nothing."""
-    return f"dropout {dropout:g}" if dropout else f"zoneout {zoneout:g}" if zoneout else ""
+def regularised(zoneout: float | None, dropout: float | None) -> tuple[str, float]:
+    """By what, and with which probability; by "" where by nothing."""
+    return ("dropout", dropout) if dropout else ("zoneout", zoneout) if zoneout else ("", 0.0)
 
 
 def counted(table: pl.DataFrame, column: str) -> list[float]:

@@ -2,11 +2,11 @@
 
 import polars as pl
 
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.claims import Claim, Side
 
 MARGIN = 0.01
 """Nats a symbol: the least difference that matters."""
-CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 PAPER = "Tallec & Ollivier 2017, Unbiasing truncated backpropagation through time"
 COUNTED = "what a network must know before it says anything about memory"
 TAU = pl.col("tau")

@@ -4,7 +4,8 @@ A unit of credit is sent back from every loss through `tb.scan` of a plain sum; 
 the weight with which the estimator counts that loss there.
 """
 
-from tbptt_jax.experiments.truncation_patterns.claims import CHAPTER, CHECKS
+from tbptt_jax.experiments.sources import CHAPTER
+from tbptt_jax.experiments.truncation_patterns.claims import CHECKS
 from tbptt_jax.experiments.truncation_patterns.figures import draw
 from tbptt_jax.experiments.truncation_patterns.measure import measure
 from tbptt_jax.lab.experiment import Experiment

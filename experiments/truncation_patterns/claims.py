@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.claims import Check, needed
 
 
@@ -29,7 +30,6 @@ def random_is_right_on_average(table: pl.DataFrame):
     return worst < 5.5, measured  # false alarm below 1e-4 in all
 
 
-CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 CHECKS = (
     Check("Full backpropagation carries every loss to every earlier step.", CHAPTER, full_sees_all),
     Check("Regular truncation carries a loss to the start of its segment.", CHAPTER, regular_sees_its_segment),

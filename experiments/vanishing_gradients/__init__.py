@@ -5,7 +5,8 @@ from the eigenvalues; in others the saturation of their units and their gates ha
 on a symbol that must be named 24 steps later, which cannot be learned without credit from there.
 """
 
-from tbptt_jax.experiments.vanishing_gradients.claims import CHAPTER, CHECKS, CLAIMS
+from tbptt_jax.experiments.sources import CHAPTER
+from tbptt_jax.experiments.vanishing_gradients.claims import CHECKS, CLAIMS
 from tbptt_jax.experiments.vanishing_gradients.figures import draw
 from tbptt_jax.experiments.vanishing_gradients.measure import measure
 from tbptt_jax.lab.experiment import Experiment

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tbptt_jax.experiments.sources import CHAPTER
 from tbptt_jax.lab.claims import Check, Claim, Side, needed
 
 
@@ -21,7 +22,6 @@ def network(cell: str, where: pl.Expr, words: str) -> Side:
     return Side(f"{cell} networks of {words}", (pl.col("cell") == cell) & where)
 
 
-CHAPTER = "the textbook chapter and lecture on backpropagation through time"
 AT_FIRST, TRAINED = pl.col("training") == 0, pl.col("training") == pl.col("training").max()
 SMALL = network("tanh", AT_FIRST & (pl.col("radius") < 1), "a radius below 1, at first")
 LARGE = network("tanh", AT_FIRST & (pl.col("radius") > 1), "a radius above 1, at first")

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape, takes_resets
+from tbptt_jax.models import Batch, Model, Params, chunk_loss, loss_weights, sequence_shape, takes_resets
 
 
 class Evolution(NamedTuple):
@@ -78,10 +78,8 @@ def gradients_by_chunk(model: Model, params: Params, batch: Batch, chunk: int) -
     length, batch_size = sequence_shape(batch)
     count = length // chunk
     flat, restore = ravel_pytree(params)
-    weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights
-    parts = jax.tree.map(
-        lambda leaf: leaf.reshape(count, chunk, *leaf.shape[1:]), batch._replace(weights=weights * 1.0)
-    )
+    weights = loss_weights(batch)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(count, chunk, *leaf.shape[1:]), batch._replace(weights=weights))
     shares = jnp.sum(parts.weights, axis=(1, 2)) / jnp.sum(weights)
 
     def losses(copies: Array) -> Array:

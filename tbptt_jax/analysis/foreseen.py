@@ -11,7 +11,7 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.critics.base import Critic
 from tbptt_jax.estimators.predicted import flat
 from tbptt_jax.gradients.cuts.lags import Trajectory
-from tbptt_jax.models import Batch, sequence_shape
+from tbptt_jax.models import Batch, loss_weights, or_one
 
 
 def predictor(critic: Critic, state: PyTree) -> Callable[[Array], Array]:
@@ -27,8 +27,7 @@ def foreseen(critic: Critic | None, run: Trajectory, batch: Batch) -> tuple[list
     if critic is None:
         return nothing, nothing
     predict = predictor(critic, jax.tree.map(lambda leaf: leaf[0], run.before))
-    total = jnp.sum(jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights)
-    unit = jnp.where(total == 0, 1, total)
+    unit = or_one(jnp.sum(loss_weights(batch)))
 
     def credit(states: PyTree) -> list:
         rows = flat(states)

@@ -29,8 +29,8 @@ def longest_stretch(est: Estimator, length: int) -> float:
         length: How many steps the sequence has.
 
     Returns:
-        The mean number of states. For a truncation that draws nothing it is its nominal length, the states that each of
-        its losses looks back over.
+        The mean number of states. For a truncation that draws nothing it is its nominal length, over at most which each
+        of its losses looks back; all states where it has none.
     """
     return of_law(est, length, "longest_stretch", longest_of_walk, np.max)
 
@@ -43,7 +43,8 @@ def averaged_stretch(est: Estimator, length: int) -> float:
         length: T, how many steps the sequence has.
 
     Returns:
-        The mean number of states. For a truncation that draws nothing it is its nominal length.
+        The mean number of states. For a truncation that draws nothing it is its nominal length; all states where it has
+        none.
     """
     return of_law(est, length, "averaged_stretch", averaged_of_walk, lambda parts: np.sum(parts**2) / length)
 

@@ -12,7 +12,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.window import Window
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
-from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, loss_weights, sequence_shape
 from tbptt_jax.pytree import Real
 
 FITS = ("least squares", "quantile", "max")
@@ -137,8 +137,7 @@ class Adaptive(Estimator):
 
 def shares(batch: Batch, lags: int) -> Float[Array, " lags"]:
     """For each lag, the part of the losses' weight that lies on steps with so many steps before them."""
-    length, _ = sequence_shape(batch)
-    weights = jnp.ones(length) if batch.weights is None else jnp.sum(batch.weights, axis=1)
+    weights = jnp.sum(loss_weights(batch), axis=1)
     total = jnp.sum(weights)
     later = jnp.cumsum(weights[::-1])[::-1] / jnp.where(total > 0, total, 1)  # at step k and after
     return jnp.concatenate([later, jnp.zeros(lags)])[:lags]

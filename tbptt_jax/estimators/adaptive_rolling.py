@@ -11,7 +11,7 @@ from tbptt_jax.estimators.adaptive import Adaptive, Norms
 from tbptt_jax.estimators.base import Estimate, Pace
 from tbptt_jax.estimators.history import History, continued, looking_back, no_history
 from tbptt_jax.gradients.cuts.kinds import Gates
-from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, Stopping, loss_weights, sequence_shape
 
 
 class Rolled(NamedTuple):
@@ -77,17 +77,14 @@ class AdaptiveRolling(Adaptive):
 
 def weight_of(batch: Batch) -> Array:
     """How much of a loss a batch has."""
-    steps, batch_size = sequence_shape(batch)
-    return jnp.asarray(float(steps * batch_size)) if batch.weights is None else jnp.sum(batch.weights)
+    return jnp.sum(loss_weights(batch))
 
 
 def with_history(history: History, batch: Batch) -> Batch:
     """The chunk after the steps before it, which have no loss."""
-    length, batch_size = sequence_shape(batch)
     before = len(history.there)
-    weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights
 
     def after_none(leaf: Array) -> Array:
         return jnp.concatenate([jnp.zeros((before, *leaf.shape[1:]), leaf.dtype), leaf])
 
-    return Batch(continued(history, batch), jax.tree.map(after_none, batch.targets), after_none(weights))
+    return Batch(continued(history, batch), jax.tree.map(after_none, batch.targets), after_none(loss_weights(batch)))

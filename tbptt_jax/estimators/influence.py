@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.gradients.influence.dynamics import Dynamics, Step
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, loss_weights, or_one, sequence_shape
 
 STRETCH = 64
 """For how many steps is drawn at once."""
@@ -66,11 +66,10 @@ class InfluenceEstimator(Estimator):
         return 1  # it goes forward only
 
     def __call__(self, model: Model, params: Params, carry: PyTree, batch: Batch, key: Array | None):
-        length, batch_size = sequence_shape(batch)
+        _, batch_size = sequence_shape(batch)
         dynamics = self.dynamics(model, params, carry.state, jax.tree.map(lambda leaf: leaf[0], batch.inputs))
-        weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights
-        total = jnp.sum(weights)
-        weights = (weights / jnp.where(total == 0, 1, total)).astype(dynamics.params.dtype)
+        weights = loss_weights(batch)
+        weights = (weights / or_one(jnp.sum(weights))).astype(dynamics.params.dtype)
 
         def step(carried, now):
             (state, influence), loss, readout_grads, flat_grads = carried

@@ -26,8 +26,8 @@ FLOOR = 0.02  # a keep probability is never below it, so that no estimate of a c
 
 
 class Weights(NamedTuple):
-    """The state, and the running mean of √c_t over their mean in a chunk, to which the probabilities are in proportion:
-    1 before anything was seen."""
+    """The state, and a weight for each step, to which its probability is in proportion: the running mean of √c_t, each
+    time divided by its mean over the chunk; 1 before anything was seen."""
 
     state: PyTree
     weights: Float[Array, " T"]

@@ -19,8 +19,8 @@ from tbptt_jax.pytree import Real
 
 class Particles(NamedTuple):
     """What a stream of perturbed chunks carries: the unperturbed state, the states of each particle's two halves
-    `[N, B, ...]`, a vector in the space of the parameters and the noise of now for each, and how many chunks ago each
-    started."""
+    `[N, B, ...]`, a vector in the space of the parameters and the noise of now for each, and the number of chunks by
+    which each one's starts and draws are counted, from its place on."""
 
     state: PyTree
     plus: PyTree

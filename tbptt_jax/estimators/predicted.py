@@ -17,7 +17,17 @@ from tbptt_jax.critics.base import Critic
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut
 from tbptt_jax.leaves import floats
-from tbptt_jax.models import Batch, Model, Nudged, Params, State, loss_of_states, sequence_shape, unroll
+from tbptt_jax.models import (
+    Batch,
+    Model,
+    Nudged,
+    Params,
+    State,
+    loss_of_states,
+    loss_weights,
+    or_one,
+    unroll,
+)
 
 
 class Estimate(NamedTuple):
@@ -77,8 +87,7 @@ def estimate_across(
 ) -> tuple[Estimate, State, Crossed]:
     """The estimate with a cut, of which `gates` are the gates, and predictions across it; the state after the chunk;
     and what crossed from step to step."""
-    total = jnp.sum(jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights)
-    unit = jnp.where(total == 0, 1, total)
+    unit = or_one(jnp.sum(loss_weights(batch)))
     end = jnp.full_like(gates[:1], 0.0 if beyond else 1.0)
     missing = 1 - jnp.concatenate([gates[1:], end])
 

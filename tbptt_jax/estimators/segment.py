@@ -15,7 +15,7 @@ from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Patterns
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
-from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, Stopping, loss_weights, sequence_shape
 from tbptt_jax.pytree import Whole
 
 
@@ -23,10 +23,10 @@ from tbptt_jax.pytree import Whole
 class Segment(GatedEstimator):
     """Segments of tau steps, each backpropagated on its own.
 
-    gate_t = 0 before the first step of a segment, else 1. The first segment ends after `offset` steps (0: after tau).
-    An offset of "random" is drawn uniformly from 0..tau−1, and then the mean is Σ_k max(0, 1 − k/tau) G_k. Exact once
-    tau is at least T. A tau that is known when the program is traced lets the segments run side by side, tau deep; with
-    `in_order` they run one after the other instead, and the memory for activations is that of one segment.
+    gate_t = 0 before the first step of a segment, else 1. The first segment ends after offset mod tau steps (0: after
+    tau). An offset of "random" is drawn uniformly from 0..tau−1, and then the mean is Σ_k max(0, 1 − k/tau) G_k. Exact
+    once tau is at least T. A tau that is known when the program is traced lets the segments run side by side, tau deep;
+    with `in_order` they run one after the other instead, and the memory for activations is that of one segment.
     """
 
     tau: Whole
@@ -108,7 +108,7 @@ class Segment(GatedEstimator):
         if not self.in_order:
             return super().__call__(model, params, carry, batch, key)
         length, _ = sequence_shape(batch)
-        weights = jnp.ones(sequence_shape(batch)) if batch.weights is None else batch.weights * 1.0
+        weights = loss_weights(batch)
         batch, total_weight = batch._replace(weights=weights), jnp.sum(weights)
         first, tau = self.first(key), int(self.tau)
         whole = isinstance(first, int) and first == 0 and length % tau == 0

@@ -13,7 +13,7 @@ from tbptt_jax.estimators.base import Estimate
 from tbptt_jax.estimators.influence import Carry, InfluenceEstimator, scan_drawing
 from tbptt_jax.gradients.influence.dynamics import Dynamics
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, Repeating, chunk_loss, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, Repeating, chunk_loss, loss_weights, or_one, sequence_shape
 from tbptt_jax.pytree import Real
 
 
@@ -48,7 +48,7 @@ class UORO(InfluenceEstimator):
         if length % self.memory:
             raise UserError(f"{self.name}: a chunk of whole blocks is needed, got {length} steps, memory={self.memory}")
         count = length // self.memory
-        weights = jnp.ones((length, batch_size)) if batch.weights is None else batch.weights
+        weights = loss_weights(batch)
         total = jnp.sum(weights)
         blocks = jax.tree.map(
             lambda leaf: leaf.reshape(count, self.memory, *leaf.shape[1:]), batch._replace(weights=weights)
@@ -66,7 +66,7 @@ class UORO(InfluenceEstimator):
 
             def own_loss(params: Params, moving: list) -> tuple[Array, PyTree]:
                 mean, after = chunk_loss(model, params, with_floats(start, moving), block)
-                return mean * (jnp.sum(block.weights) / jnp.where(total == 0, 1, total)).astype(mean.dtype), after
+                return mean * (jnp.sum(block.weights) / or_one(total)).astype(mean.dtype), after
 
             of_both = jax.value_and_grad(own_loss, argnums=(0, 1), has_aux=True)
             (loss_now, after), (grads_now, e) = of_both(params, floats(start))

@@ -49,5 +49,9 @@ class OutputOnly(WindowedEstimator):
     unbiased: ClassVar[str] = "never"
     reference: ClassVar[str] = "Marschall, Cho & Savin 2020, A unified framework of online learning algorithms"
 
+    @property
+    def nominal_length(self):
+        return 1
+
     def lags(self, length: int):
         return 1

@@ -95,8 +95,8 @@ class Config(Mapping[str, Any]):
 
     @cached_property
     def identity(self) -> str:
-        """The name of the cell's record: a hash of the experiment, its version and the canonical values, but for those
-        that say what a cell was before it had their axis."""
+        """The name of the cell's record: a hash of the experiment, its version and the canonical values. A value that
+        `Experiment.added` names is left out: the cell is what it was before the axis was added."""
         before = {name: plain(value) for name, value in self.experiment.added.items()}
         values = {name: value for name, value in self.axes.items() if name not in before or value != before[name]}
         whole = {"experiment": self.experiment.name, "version": self.experiment.version, "config": values}

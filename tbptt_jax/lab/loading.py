@@ -33,10 +33,17 @@ class Loaded(NamedTuple):
     counts: Counter
     """Cells by status, of those that fit; "stale" ones were made by other code or data, or otherwise."""
     why_stale: Counter
-    said: str
-    """Which grid this is, and where it was found, in a line."""
+    grid: str
+    """Which one this is, in words."""
+    found: str
+    """Where it was found, in words."""
     in_table: bool
     """Whether it is read from the committed table."""
+
+    @property
+    def said(self) -> str:
+        """Both, in a line."""
+        return f"{self.grid}: {self.found}"
 
     def frame(self) -> pl.DataFrame:
         """The tidy table."""
@@ -69,7 +76,6 @@ def load(experiment: Experiment, results: Path, choices: Choices | None = None) 
     counts = Counter(store.places[cell.key].status for cell in fitting)
     why = why_stale(store, planned)
     counts["stale"] = sum(why.values())
-    words = f"{experiment.name}, {choices}: "
     committed = about(place / TABLE) if (place / TABLE).is_file() else None
     if committed is not None and committed["asked"] != str(choices):
         committed = None
@@ -77,11 +83,11 @@ def load(experiment: Experiment, results: Path, choices: Choices | None = None) 
     in_table = sum(record[2] == "done" for record in committed["records"]) if committed else 0
     if in_table > counts["done"] or (unspoken and not counts["done"]):
         where = True
-        words += f"the committed table, {made_by(committed, planned)}"
+        words = f"the committed table, {made_by(committed, planned)}"
     else:
         where = False
-        words += f"{counts['done']} of {len(planned.cells)} cells"
-    return Loaded(experiment, planned, place, store, counts, why, words, where)
+        words = f"{counts['done']} of {len(planned.cells)} cells"
+    return Loaded(experiment, planned, place, store, counts, why, f"{experiment.name}, {choices}", words, where)
 
 
 def made_by(words: dict[str, Any] | None, planned: Plan) -> str:

@@ -1,6 +1,7 @@
 """A grid as plain values: which cells, what decides their numbers, and where this process computes."""
 
 from dataclasses import replace
+from inspect import getdoc
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.lab.experiment import Experiment
@@ -21,7 +22,8 @@ def plan(experiment: Experiment, choices: Choices, precision: str | None = None,
         for config in each_cell(experiment, choices)
     ]
     if not found:
-        raise UserError(f"{experiment.name}: no cell makes sense at {choices}")
+        why = " ".join((getdoc(experiment.makes_sense) or "").split())
+        raise UserError(f"{experiment.name}: no cell makes sense at {choices}" + (f". {why}" if why else ""))
     rules = sorted(claim.rule for claim in experiment.claims if claim.rule)
     where = environment() | {"scale": choices.scale, "version": experiment.version, "claims": rules}
     return Plan(experiment.name, experiment.version, str(choices), found, origins.by_digest, where)

@@ -22,6 +22,7 @@ from tbptt_jax.experiments.time_machine.measure import ORDERS, counted_losses
 from tbptt_jax.experiments.truncation_patterns.figures import boxes
 from tbptt_jax.experiments.vanishing_gradients.measure import relative_to_first
 from tbptt_jax.lab.grid import Choices, cells
+from tbptt_jax.lab.plan import plan
 from tests.tiers import thorough
 
 
@@ -184,7 +185,17 @@ def test_what_is_no_estimator_of_an_experiment_is_asked_in_all_of_its_networks()
         return {cell["cell"] for cell in cells(load(name), Choices("default", estimators=[estimator]))}
 
     assert asked("online", "kernl()") == {"tanh"} and asked("online", "snap(n=2)") == {"tanh", "elstm", "lstm"}
+    assert asked("online_text", "snap()") == {"tanh", "lstm"}
+    assert asked("online_text", "snap(n=2)") == {"tanh", "lstm", "gru"}
     assert asked("formal_languages", "snap()") == {"lstm"} and asked("formal_languages", "dodge()") == {"gru", "lstm"}
+
+
+def test_where_no_cell_makes_sense_it_is_said_why():
+    choices = Choices(settings=["tau=16"], estimators=["artbp"])
+    with pytest.raises(
+        tb.UserError, match=r"time_machine: no cell makes sense at .* few of their lengths are measured"
+    ):
+        plan(load("time_machine"), choices)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def units(cell: SummedLayer, dynamics: Dynamics, step: Step) -> Units:
     h = cell.output(step.before)
     x = step.x.astype(h.dtype)
     inputs = jnp.concatenate([x, h, *([jnp.ones_like(h[:1])] if cell.bias else [])])
-    summed = x @ weights["W_hx"].T + h @ weights["W_hh"].T + (weights["b_h"] if cell.bias else 0)
+    summed = cell.sums(weights, h, x)
     old = jax.tree.leaves(step.before)
     by_both = jax.vmap(jax.jacfwd(partial(one_unit, cell, dynamics), argnums=(0, 1)), in_axes=1, out_axes=2)
     direct, by_sum = by_both(jnp.stack(old), summed.reshape(cell.blocks, cell.hidden))

@@ -1,0 +1,3 @@
+"""What several experiments ask after."""
+
+CHAPTER = "the textbook chapter and lecture on backpropagation through time"
