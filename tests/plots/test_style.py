@@ -23,13 +23,13 @@ def test_an_estimator_of_a_users_own_has_the_look_that_its_name_tells():
 
 
 def test_each_variant_of_a_method_of_a_users_own_has_a_curve_where_few_of_ours_have_one():
-    """In the figure of `online`: with snap, which is shown, and ok, which is not."""
+    """In the figure of `online`: with snap, which is shown, ok, which is not, and by_age, which it does not ask."""
     row = {"task": "mimic()", "cell": "tanh", "learning_rate": 0.1, "diverged_at": -1, "seed": 0, "run": 0}
     row |= {"selection": 1.0, "report": 1.0, "carried": 4, "cosine": 0.5, "best": None}
     row |= {"curve_seen": [1, 2], "curve_report": [2.0, 1.0], "seconds": 3.0, "symbols": 2}
     mine = [f"my.py:Mine(keep={keep})" for keep in (0.5, 0.9)]
     table = pl.DataFrame(
-        [row | {"method": name_in(name), "series": name, "estimator": name} for name in ("snap", "ok", *mine)]
+        [row | {"method": name_in(name), "series": name, "estimator": name} for name in ("snap", "ok", "by_age", *mine)]
     )
     figure = load("online").plot(table)["losses"]()
     colours = [line.get_color() for line in figure.axes[0].lines]
@@ -37,7 +37,12 @@ def test_each_variant_of_a_method_of_a_users_own_has_a_curve_where_few_of_ours_h
     paces = {float(line.get_xdata()[0]) for line in figure.axes[1].lines}
     plt.close(figure)
     assert paces == {1.5e6}  # microseconds: 3 seconds of one network for 2 symbols
-    assert colours == [style_of(name)["color"] for name in (*mine, "snap")] and sorted(names) == [*mine, "ok", "snap"]
+    assert colours == [style_of(name)["color"] for name in ("by_age", *mine, "snap")] and sorted(names) == [
+        "by_age",
+        *mine,
+        "ok",
+        "snap",
+    ]
 
 
 def test_variants_of_one_method_are_dashed_in_turn():
@@ -47,9 +52,24 @@ def test_variants_of_one_method_are_dashed_in_turn():
 
 def test_a_truncation_of_a_users_own_has_its_line_and_its_colour_in_break_even():
     row = {"task": "copy()", "tau": 2, "training": 1, "length": 8, "by_error": 9.0, "by_efficiency": 9.0}
-    pairs = [("randomized", "segment"), ("my.py:Mine", "segment"), ("randomized", "my.py:Biased")]
+    pairs = [
+        ("randomized", "segment"),
+        ("my.py:Mine", "segment"),
+        ("randomized", "my.py:Biased"),
+        ("randomized", "buffered"),
+    ]
     figure = load("break_even").plot(pl.DataFrame([row | {"method": a, "against": b} for a, b in pairs]))["sequences"]()
     drawn = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
     plt.close(figure)
     assert drawn["my.py:Mine against segments"] == style_of("my.py:Mine")["color"]
     assert drawn["randomized against my.py:Biaseds"] == style_of("my.py:Biased")["color"]
+    assert drawn["randomized against buffereds"] == style_of("buffered")["color"]
+
+
+def test_influence_balancing_draws_the_lengths_that_it_has():
+    row = {"series": "window", "method": "window", "length": 400, "learning_rate": 0.1, "seed": 0, "run": 0}
+    row |= {"diverged_at": -1, "slope": -1.0, "distance": 1.0, "curve_updates": [1, 2], "curve_distance": [2.0, 1.0]}
+    figure = load("influence_balancing").plot(pl.DataFrame([row | {"tau": tau} for tau in (12, 50)]))["training"]()
+    drawn = [line.get_label() for line in figure.axes[0].lines]
+    plt.close(figure)
+    assert sorted(drawn) == ["window, τ = 12; rate 0.1", "window, τ = 50; rate 0.1"]
