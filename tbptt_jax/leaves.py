@@ -1,15 +1,24 @@
-"""The leaves of states: the floating-point ones, which alone credit flows through, and all of them a step earlier."""
+"""The leaves of trees: the floating-point ones, through which alone credit flows; keys; a state's, a step earlier."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 
 def is_float(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether an array is one of keys, with which nothing is computed."""
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def all_finite(tree: PyTree) -> Array:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
 
 
 def floats(tree: PyTree) -> list:

@@ -15,7 +15,7 @@ Whole = int | np.integer | Array
 Real = float | int | np.number | Array
 
 
-def register(cls):
+def register(cls: type) -> None:
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, partial(unflatten, cls))
 
 
@@ -32,9 +32,11 @@ def flatten_with_keys(est: Any):
     return [(jax.tree_util.GetAttrKey(name), value) for name, value in leaves], (tuple(n for n, _ in leaves), rest)
 
 
-def unflatten(cls, names_and_rest: Any, leaves: Any):
+def unflatten(cls: type, names_and_rest: Any, leaves: Any):
     names, rest = names_and_rest
-    est = object.__new__(cls)  # not through __init__: the leaves may be tracers, or anything that jax.tree.map returns
+    est: Any = object.__new__(
+        cls
+    )  # not by __init__: leaves may be tracers, or anything that jax.tree.map returns
     for name, value in (*zip(names, leaves), *rest):
         object.__setattr__(est, name, value)
     return est

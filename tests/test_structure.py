@@ -171,6 +171,21 @@ def test_the_shapes_of_annotated_arrays_are_checked_while_tests_run():
         Contributions(jnp.ones((2, 2, 1)), jnp.zeros(())).variance(keeps)
 
 
+def test_functions_say_what_they_take():
+    """Those within functions need not."""
+    for path, _ in modules():
+        waiting = list(ast.parse(path.read_text()).body)
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, ast.FunctionDef):
+                args = node.args
+                every = [*args.posonlyargs, *args.args, *args.kwonlyargs, *filter(None, (args.vararg, args.kwarg))]
+                bare = [arg.arg for arg in every if arg.annotation is None and arg.arg not in ("self", "cls")]
+                assert not bare, f"{path}: {node.name} takes {bare}"
+            elif isinstance(node, ast.ClassDef):
+                waiting += node.body
+
+
 def test_no_figure_takes_a_text_apart():
     """What stands before the arguments of a task or an estimator is read in one place, `name_in`."""
     rooms = PACKAGE / "plots", EXPERIMENTS

@@ -5,13 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 import tbptt_jax as tb
 from tbptt_jax.estimators.base import warmed_up
 from tbptt_jax.lab.config import Config, choose_estimator
+from tbptt_jax.lab.protocol import clipped_adam
 from tbptt_jax.models import Batch, Model, Params
 
 WARMUP = 100
@@ -60,7 +60,7 @@ def measure(config: Config, key: Array):
         model,
         tb.Full(),
         task,
-        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(3e-3)),
+        clipped_adam(3e-3),
         steps=config["updates"],
         key=key,
         evaluations=8,

@@ -50,17 +50,30 @@ def averaged_stretch(est: Estimator, length: int) -> float:
 
 
 def of_law(est: Estimator, length: int, asked: str, of_walk: Callable, of_pattern: Callable) -> float:
-    law = est.law(length)
-    if isinstance(law, Fixed):
-        return float(min(est.nominal_length or length, length))
-    if isinstance(law, Patterns):
-        chances = np.asarray(law.probabilities)
-        return float(chances @ [of_pattern(stretches(row)) for row in np.asarray(law.gates)])
+    found = by_law(est.law(length), est, length, of_walk, of_pattern)
+    if found is None:
+        raise UserError(f"{asked}: an estimator is needed of which it is known how it cuts, got {est}")
+    return found
+
+
+@singledispatch
+def by_law(law: Law | None, est: Estimator, length: int, of_walk: Callable, of_pattern: Callable) -> float | None:
+    """The memory under a law; None where that does not determine the cuts."""
     cut = cut_by_step_and_age(law, length)
     if cut is None:
-        raise UserError(f"{asked}: an estimator is needed of which it is known how it cuts, got {est}")
+        return None
     with jax.enable_x64(True):
         return float(of_walk(cut))
+
+
+@by_law.register
+def _(law: Fixed, est: Estimator, length: int, of_walk: Callable, of_pattern: Callable) -> float | None:
+    return float(min(est.nominal_length or length, length))
+
+
+@by_law.register
+def _(law: Patterns, est: Estimator, length: int, of_walk: Callable, of_pattern: Callable) -> float | None:
+    return float(np.asarray(law.probabilities) @ [of_pattern(stretches(row)) for row in np.asarray(law.gates)])
 
 
 @singledispatch

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.leaves import all_finite
 from tbptt_jax.models import Batch, Model
 
 
@@ -79,7 +80,7 @@ def learn_online(
         grads, team = all_work(params, team, key)
         changes, after = optimizer.update(grads, memory, params)
         new = optax.apply_updates(params, changes), after
-        sound = jnp.all(jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(new[0])]))
+        sound = all_finite(new[0])
         params, memory = jax.tree.map(lambda new, old: jnp.where(sound, new, old), new, (params, memory))
         return (params, team, memory), None
 

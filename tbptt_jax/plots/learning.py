@@ -17,7 +17,7 @@ def curve(
     estimator: str,
     label: str,
     transform: Callable = lambda values: values,
-    **more,
+    **more: Any,
 ):
     """Draw the median over rows of a curve, and a band from the smallest to the largest; give the line."""
     values = transform(np.stack([np.asarray(row, float) for row in rows[y]]))

@@ -19,6 +19,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.cuts.kinds import Cut
 from tbptt_jax.gradients.cuts.scan import in_order, require_truncation, scan_with_cut, states_before, truncation_cut
 from tbptt_jax.jax_internals import Jaxpr, JaxprEqn, Literal, bind_again, manual_axes, scan_parts, while_parts
+from tbptt_jax.leaves import is_key
 from tbptt_jax.programs.loops import choose_loops, count_loops, is_array, loops_of
 
 
@@ -125,8 +126,7 @@ def write_back(given: Any, after: Any) -> None:
 
 def as_array(leaf: Any) -> Any:
     """A Python number as an array; keys as they are."""
-    is_key = hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return leaf if is_key else jnp.asarray(leaf)
+    return leaf if isinstance(leaf, jax.Array) and is_key(leaf) else jnp.asarray(leaf)
 
 
 class Rerun:

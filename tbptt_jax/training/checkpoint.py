@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.files import write_atomically
+from tbptt_jax.leaves import is_key
 
 
 def save(path: Path, run: str, tree: PyTree) -> None:
@@ -46,10 +47,6 @@ def load(path: Path, run: str, like: PyTree) -> PyTree | None:
         raise UserError(f"checkpoint: {path} has other arrays than this run")
     found = [wrapped(saved["leaves"][str(i)], leaf) for i, leaf in enumerate(leaves)]
     return jax.tree.unflatten(structure, found)
-
-
-def is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def unwrapped(leaf: Any):

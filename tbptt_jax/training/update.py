@@ -16,6 +16,7 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimate, Estimator
+from tbptt_jax.leaves import all_finite, is_key
 from tbptt_jax.models import Batch, Model, Stopping, sequence_shape
 from tbptt_jax.tasks.base import Task
 
@@ -47,7 +48,6 @@ def begin(model: Model, est: Estimator, task: Task, optimizer: optax.GradientTra
     none = jnp.array(0)
     run = Run(params, optimizer.init(params), carry, source, key, none, none, none * 1.0, none - 1)
     # a number of the type that any float or integer takes on would be of another type after an update
-    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
     return jax.tree.map(lambda leaf: leaf if is_key(leaf) else leaf.astype(leaf.dtype), run)
 
 
@@ -110,7 +110,3 @@ def first_cut(gates: Array) -> Array:
 
 def select(condition: Array, chosen: PyTree, other: PyTree):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
-
-
-def all_finite(tree: PyTree) -> Array:
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
