@@ -34,9 +34,7 @@ def flatten_with_keys(est: Any):
 
 def unflatten(cls: type, names_and_rest: Any, leaves: Any):
     names, rest = names_and_rest
-    est: Any = object.__new__(
-        cls
-    )  # not by __init__: leaves may be tracers, or anything that jax.tree.map returns
+    est: Any = object.__new__(cls)  # not by __init__: leaves may be tracers, or anything that jax.tree.map returns
     for name, value in (*zip(names, leaves), *rest):
         object.__setattr__(est, name, value)
     return est
