@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.experiments.break_even.measure import LEAST, MOST
+from tbptt_jax.experiments.break_even.words import plural
 from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.named import name_in
@@ -67,7 +68,7 @@ def one_panel(axes: Any, rows: pl.DataFrame, column: str, *, name_batches: bool)
         look = style_of(theirs) | {"linestyle": DASHES.get(ours, ":")}
         if ours not in DASHES:
             look |= {"color": style_of(ours)["color"]}
-        over_networks(axes, part, column, look, f"{ours} against {theirs}s")
+        over_networks(axes, part, column, look, f"{ours} against {plural(theirs)}")
     mark_exact(axes, rows)
 
 

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tbptt_jax.experiments.break_even.claims import BATCH, LECTURE, OTHERS
-from tbptt_jax.experiments.break_even_memory.words import plural
+from tbptt_jax.experiments.break_even.words import plural
 from tbptt_jax.lab.claims import Claim, Side
 from tbptt_jax.lab.table import named
 

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from tbptt_jax.experiments.break_even.figures import NO_BATCH, axis_of_sequences, mark_exact, over_networks
-from tbptt_jax.experiments.break_even_memory.words import plural
+from tbptt_jax.experiments.break_even.words import plural
 from tbptt_jax.lab.claims import needed
 from tbptt_jax.named import name_in
 from tbptt_jax.plots.style import panels, style_of

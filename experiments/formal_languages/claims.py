@@ -43,6 +43,10 @@ CLAIMS = (
         "After 100,000 symbols, OK needs fewer bits than UORO.",
         *("Benzing et al. 2019, Optimal Kronecker-sum approximation of RTRL", "ok()", "uoro()", "lstm"),
     ),
+    compare("After 100,000 symbols, RTRL needs fewer bits than UORO.", UORO, "rtrl()", "uoro()", "lstm"),
+    compare(
+        "After 100,000 symbols, RTRL needs fewer bits than SnAp-1.", "Menick et al. 2021", "rtrl()", "snap()", "lstm"
+    ),
     compare(
         "After 100,000 symbols, a critic of what is to come needs fewer bits than segments of one step.",
         *("Jaderberg et al. 2017", "dni(tau=1)", ONE, "lstm"),

@@ -51,8 +51,8 @@ def of(methods: list[str], *lengths: int) -> pl.Expr:
 
 
 def of_a_chunk(*lengths: int) -> pl.Expr:
-    """Whatever is unbiased within its chunk, of a user's own too."""
-    return (pl.col("unbiased") == "chunk") & LENGTH.is_in(lengths)
+    """Whatever is unbiased within its chunk, of a user's own too, but for what is measured along τ."""
+    return (pl.col("unbiased") == "chunk") & TAU.is_null() & LENGTH.is_in(lengths)
 
 
 CHECKS = (Check("Windows point the right way from τ = 41 on, segments from τ = 110.", "exact lag sums", switches_at),)

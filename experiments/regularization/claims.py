@@ -80,12 +80,12 @@ CLAIMS = (
     *(claim for rate in LITTLE for claim in of_equal_effect(rate)),
     *(
         Claim(
-            f"At its best moment, dropout of {rate} has a smaller loss on held-out text than {side.name}.",
+            f"At its best moment, dropout of {rate} has a smaller loss on held-out text than {name}.",
             *(ZAREMBA, "report", dropout(rate), side),
             margin=MARGIN,
         )
         for rate in (0.05, 0.2, 0.5)
-        for side in (FULL, shortest("segment"))
+        for side, name in ((FULL, "all credit"), (shortest("segment"), "the shortest segments"))
     ),
     Claim(
         "A model that is trained with dropout of 0.5 looks back less far than one with all credit.",

@@ -37,8 +37,9 @@ as segments."""
 
 
 def in_reach(config: Config) -> bool:
-    """Optimal, artbp, rolling and a critic take long: where 2,457,600 symbols are read, few of their lengths are
-    measured. Updates at cuts are for what has a pace of its own, and random order for all credit."""
+    """Optimal, artbp and rolling take long: where 2,457,600 symbols are read, few of their lengths are measured, and
+    few of randomized truncation and of a critic. Updates at cuts are for what has a pace of its own, and random order
+    for all credit."""
     method = config.chosen[0].method
     left_out = method in LENGTHS and config.tau not in LENGTHS[method] and config["symbols"] == SYMBOLS
     return makes_sense(config) and not left_out

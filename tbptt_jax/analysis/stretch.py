@@ -29,8 +29,8 @@ def longest_stretch(est: Estimator, length: int) -> float:
         length: How many steps the sequence has.
 
     Returns:
-        The mean number of states. For a truncation that draws nothing it is its nominal length, over at most which each
-        of its losses looks back; all states where it has none.
+        The mean number of states. For a truncation that draws nothing it is its nominal length: no loss looks back
+        over more; all states where it has none.
     """
     return of_law(est, length, "longest_stretch", longest_of_walk, np.max)
 

@@ -142,7 +142,7 @@ class Claim:
                     (fits,) = unknown.select(side.where.alias("fits"))["fits"]
                 except pl.exceptions.PolarsError:
                     continue  # what is measured is of another kind
-                return fits is not False  # None: what the cell measures tells
+                return fits is not False if measured else fits is True  # None: what the cell measures tells
             return True
 
         return may_fit(self.of) or may_fit(self.against)

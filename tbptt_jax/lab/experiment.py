@@ -22,7 +22,8 @@ class Experiment:
     named in `together` belong to one cell, all of them. A row is a dict of numbers, texts, and arrays (curves).
 
     `added` maps an axis that an experiment was given after it had been measured to the value that says what a cell was
-    without it: what is measured of such cells goes on to count.
+    without it: such a cell is the same, and what was measured of it counts with `tbptt run --keep`, since the code of
+    `measure` is another. The axes `estimator`, `task` and `tau` cannot be added so.
 
     A record counts as long as what decides its numbers is as it was: the code of `measure` and of all that it leads to,
     the contents of the files in `data` and of those of the tasks, precision, devices. `version` is for what no file
@@ -55,3 +56,5 @@ class Experiment:
             raise UserError(f"together: only the axis estimator can be, got {self.together!r}")
         if unknown := set(self.added) - {name for axes in self.axes.values() for name in axes}:
             raise UserError(f"added: names of axes are needed, got {sorted(unknown)}")
+        if refused := set(self.added) & {"estimator", "task", "tau"}:
+            raise UserError(f"added: axes of plain values are needed, got {sorted(refused)}")

@@ -55,9 +55,11 @@ class Loaded(NamedTuple):
         """The columns of each cell that is done, and the seconds that it took."""
         if self.in_table:
             of_table = (about(self.place / TABLE) or {"records": []})["records"]
-            return [(config, seconds) for _, _, status, _, _, seconds, _, config in of_table if status == "done"]
-        records = self.store.records(cell.key for cell in self.plan.cells)
-        return [(record.config, record.seconds) for record in records if record.status == "done"]
+            found = [(config, seconds) for _, _, status, _, _, seconds, _, config in of_table if status == "done"]
+        else:
+            records = self.store.records(cell.key for cell in self.plan.cells)
+            found = [(record.config, record.seconds) for record in records if record.status == "done"]
+        return [({**self.experiment.added, **config}, seconds) for config, seconds in found]
 
 
 def load(experiment: Experiment, results: Path, choices: Choices | None = None) -> Loaded:

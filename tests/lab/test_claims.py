@@ -277,6 +277,7 @@ def test_bad_claims_are_refused():
 
 def test_claims_know_their_cells():
     assert BELOW.concerns({"method": "ours", "seed": 3}) and not BELOW.concerns({"method": "others"})
+    assert not BELOW.concerns({"method": None, "seed": 3})
     measured = replace(BELOW, of=Side("all", pl.col("found_later") > 0))
     assert measured.concerns({"method": "others"})
     known_in_part = pl.col("critic").str.starts_with("features") & (pl.col("task") == "copy")

@@ -53,6 +53,8 @@ def test_an_axis_that_is_added_leaves_what_was_measured_before_as_it_was():
     assert tidy(wider, records)["noise"].to_list() == [0.0, 0.5]
     with pytest.raises(UserError, match=r"added: names of axes are needed, got \['nois'\]"):
         replace(toy, added={"nois": 0.0})
+    with pytest.raises(UserError, match=r"added: axes of plain values are needed, got \['tau'\]"):
+        replace(toy, added={"tau": 2})
 
 
 def test_settings_are_read_and_override_axes():

@@ -62,8 +62,8 @@ def test_a_truncation_of_a_users_own_has_its_line_and_its_colour_in_break_even()
     drawn = {line.get_label(): line.get_color() for line in figure.axes[0].lines}
     plt.close(figure)
     assert drawn["my.py:Mine against segments"] == style_of("my.py:Mine")["color"]
-    assert drawn["randomized against my.py:Biaseds"] == style_of("my.py:Biased")["color"]
-    assert drawn["randomized against buffereds"] == style_of("buffered")["color"]
+    assert drawn["randomized against my.py:Biased"] == style_of("my.py:Biased")["color"]
+    assert drawn["randomized against overlapping blocks"] == style_of("buffered")["color"]
 
 
 def test_influence_balancing_draws_the_lengths_that_it_has():
