@@ -18,7 +18,19 @@ HELD = {
 
 LATER = (
     *(tb.Full, tb.Segment, tb.Scheduled, tb.ByAge, tb.AdaptiveRolling, tb.NRES, tb.PES, tb.GPES),
-    *(tb.OK, tb.KFRTRL, tb.RKFRTRL, tb.NoBackTrack, tb.ES, tb.ForwardGradient, tb.Dodge, tb.Optimal),
+    *(
+        tb.UORO,
+        tb.ARTBP,
+        tb.Adaptive,
+        tb.OK,
+        tb.KFRTRL,
+        tb.RKFRTRL,
+        tb.NoBackTrack,
+        tb.ES,
+        tb.ForwardGradient,
+        tb.Dodge,
+        tb.Optimal,
+    ),
 )
 """These have exact tests of their own, or share a class with another that is held to the contract at once."""
 

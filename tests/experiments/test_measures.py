@@ -131,7 +131,7 @@ READS_TEXT = {"online_text", "past_ngrams", "regularization", "time_machine"}
 LATER = {  # what trains or samples as another does, or takes parts that have tests of their own
     *("alignment", "averaging", "best_gates", "best_lengths", "break_even_conditions", "break_even_memory", "copy"),
     *("critics", "critics_in_training", "truncation_patterns"),
-    *("formal_languages", "long_dependencies", "lorenz", "meta_2d", "online_optimizers", "online_text"),
+    *("formal_languages", "long_dependencies", "lorenz", "lorenz_fit", "meta_2d", "online_optimizers", "online_text"),
     *("past_ngrams", "pes_variance", "regularization", "ten_million_symbols"),
     *("bias_variance", "influence_balancing", "online", "vanishing_gradients"),
 }

@@ -157,11 +157,11 @@ def test_the_contents_of_data_decide(tmp_path, capfd):
 
 def test_one_grid_one_version_one_place(tmp_path, capfd):
     """A smoke run touches nothing of the default run's, and what is loaded is one of the two."""
-    assert tbptt(capfd, "run", TOY, results=tmp_path)[0] == 0
+    assert tbptt(capfd, "run", TOY, "--debug", results=tmp_path)[0] == 0
     folder = tmp_path / "toy"
     kept = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
-    assert tbptt(capfd, "run", TOY, *SMOKE, results=tmp_path)[0] == 0
-    assert tbptt(capfd, "run", TOY, "--set", "x=100", results=tmp_path)[0] == 0
+    assert tbptt(capfd, "run", TOY, "--debug", *SMOKE, results=tmp_path)[0] == 0
+    assert tbptt(capfd, "run", TOY, "--debug", "--set", "x=100", results=tmp_path)[0] == 0
     assert kept == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     assert (rows(tmp_path, ".").height, rows(tmp_path).height, rows(tmp_path, "chosen").height) == (14, 12, 1)
     assert tb.load_results("toy", tmp_path).height == 14
@@ -178,13 +178,13 @@ def test_one_grid_one_version_one_place(tmp_path, capfd):
 
 def test_a_committed_table_is_resumed_from_and_read_without_cells(tmp_path, capfd):
     here, there = tmp_path / "here", tmp_path / "there"
-    assert tbptt(capfd, "run", TOY, *SMOKE, "--set", "x=0,1,2", results=here)[0] == 0
+    assert tbptt(capfd, "run", TOY, "--debug", *SMOKE, "--set", "x=0,1,2", results=here)[0] == 0
     place = there / "toy" / "smoke"
     place.mkdir(parents=True)
     shutil.copy(here / "toy" / "chosen" / "table.parquet", place)
-    output = tbptt(capfd, "run", TOY, *SMOKE, results=there)[1]
+    output = tbptt(capfd, "run", TOY, "--debug", *SMOKE, results=there)[1]
     assert "taken over from the committed table: 3 cells" in output and output.count("done      x=") == 9, output
-    assert tbptt(capfd, "run", TOY, *SMOKE, results=here)[0] == 0
+    assert tbptt(capfd, "run", TOY, "--debug", *SMOKE, results=here)[0] == 0
     assert rows(there).equals(rows(here)) and rows(there).schema == rows(here).schema
     shutil.rmtree(there / "toy" / "cells")
     said = tbptt(capfd, "claims", TOY, *SMOKE, results=there)[1]
@@ -208,7 +208,7 @@ def test_what_two_machines_measured_is_merged(tmp_path, capfd):
 
 
 def test_damage_is_reported_measured_again_and_removed(tmp_path, capfd):
-    run = ("run", TOY, *SMOKE)
+    run = ("run", "--debug", TOY, *SMOKE)
     tbptt(capfd, *run, results=tmp_path)
     (shard,) = (tmp_path / "toy" / "cells").glob("*.jsonl")
     (tmp_path / "toy" / "smoke" / "table.parquet").unlink()

@@ -51,10 +51,10 @@ def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
     file = tmp_path / "mine.py"
     file.write_text(FILE)
     about = ["--until-decided", "--about", "other is larger"]
-    code, said = tbptt(capfd, "run", str(file), *about, results=tmp_path)
+    code, said = tbptt(capfd, "run", str(file), "--debug", *about, results=tmp_path)
     assert code == 0 and "none of 1 open claims has the words 'other is larger'" in said
     about[-1] = "good is"
-    code, said = tbptt(capfd, "run", str(file), *about, "--cap", "8", results=tmp_path)
+    code, said = tbptt(capfd, "run", str(file), "--debug", *about, "--cap", "8", results=tmp_path)
     assert code == 0 and "open claims: 1; seeds added: 1, of 5 at most" in said
     claims = json.loads((tmp_path / "mine" / "claims.json").read_text())
     assert [claim["outcome"] for claim in claims] == ["reproduced", "reproduced", "holds"]
@@ -62,16 +62,16 @@ def test_seeds_are_added_where_claims_are_open(tmp_path, capfd, monkeypatch):
     table = pl.read_parquet(tmp_path / "mine" / "table.parquet")
     seeds = dict(table.group_by("kind").agg(pl.col("seed").n_unique()).rows())
     assert seeds["other"] == 3 < seeds["good"] == seeds["bad"] < 8  # the claim about the other was decided at once
-    code, said = tbptt(capfd, "run", str(file), results=tmp_path)  # the same grid: it keeps what was added
+    code, said = tbptt(capfd, "run", str(file), "--debug", results=tmp_path)  # the same grid: it keeps what was added
     assert code == 0 and pl.read_parquet(tmp_path / "mine" / "table.parquet").height == table.height
     shutil.rmtree(tmp_path / "mine" / "cells")  # as in a fresh clone
-    said = tbptt(capfd, "run", str(file), results=tmp_path)[1]
+    said = tbptt(capfd, "run", str(file), "--debug", results=tmp_path)[1]
     assert f"taken over from the committed table: {table.height} cells" in said
     assert pl.read_parquet(tmp_path / "mine" / "table.parquet").height == table.height
 
     monkeypatch.setenv("MARGIN", "0.5")  # the rule is another, and nothing that was measured
     file.write_text(file.read_text())  # so that it is read anew
-    tbptt(capfd, "run", str(file), results=tmp_path)
+    tbptt(capfd, "run", str(file), "--debug", results=tmp_path)
     claims = json.loads((tmp_path / "mine" / "claims.json").read_text())
     assert claims[0]["written"] == "after some of its data" and claims[1]["written"] == "before its data"
 
