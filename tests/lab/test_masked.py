@@ -11,11 +11,12 @@ from flax import nnx
 import tbptt_jax as tb
 from tbptt_jax.lab.masked import Dropout, Zoneout
 from tests.problems import distance
-from tests.tiers import cases
+from tests.tiers import cases, thorough
 
 TEXT = tb.Copy(length=12, batch_size=3, longest=3)
 
 
+@thorough
 def test_without_dropout_it_is_the_network():
     task = Dropout(TEXT, 1.0, 5)
     params = jax.jit(task.model("gru").init)(jax.random.key(0))

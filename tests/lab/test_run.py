@@ -114,7 +114,7 @@ def test_a_cell_that_another_runner_recorded_this_moment_is_not_measured(tmp_pat
 
 
 def test_jobs_and_resuming_give_the_same_table(tmp_path, whole, capfd):
-    code, output = tbptt(capfd, "run", TOY, *SMOKE, "--set", "x=3,5,7", results=tmp_path)
+    code, output = tbptt(capfd, "run", TOY, *SMOKE, "--debug", "--set", "x=3,5,7", results=tmp_path)
     assert code == 0 and "3 done" in output, output
     code, output = tbptt(capfd, "run", TOY, *SMOKE, "--jobs", 2, results=tmp_path)
     assert code == 0 and "12 done" in output and output.count("done      x=") == 9, output
@@ -176,7 +176,7 @@ def test_a_file_may_hold_the_words_and_the_command_line_wins(tmp_path, capfd):
     line = ("run", TOY, "--config", words)
     code, output = tbptt(capfd, *line, results=tmp_path)
     assert code == 1 and "2 done, 1 diverged" in output and "value is not finite" in output
-    code, output = tbptt(capfd, *line, "--set", "kind=fine", "--set", "x=4,5", results=tmp_path)
+    code, output = tbptt(capfd, *line, "--debug", "--set", "kind=fine", "--set", "x=4,5", results=tmp_path)
     assert code == 0 and "2 done" in output
     for text, said in (
         ("jbos = 2", "Did you mean jobs"),
