@@ -38,7 +38,7 @@ def counted(column: str) -> Side:
 
 
 OF_ONE = "segment(tau=1)"
-"""Across which no credit passes; other methods have no such length."""
+"""Across which no credit passes. It is no value of τ, since methods that draw their cuts have no such length."""
 LONGEST, SHORTEST = TAU.max() == TAU, TAU.min() == TAU
 CLAIMS = (
     compare(

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
+import polars as pl
 import pytest
 
 import tbptt_jax as tb
@@ -160,6 +162,27 @@ def test_regularisers_come_one_at_a_time_and_with_all_credit():
     assert {cell["estimator"] for cell in drawn} == {"full()"}
     assert {cell["dropout"] for cell in found if cell["zoneout"] is not None} == {None}
     assert all(cell["dropout"] > 0 for cell in drawn if cell["zoneout"] is None)
+
+
+@thorough
+def test_dropout_is_what_a_network_is_trained_with(tmp_path):
+    (tmp_path / "text.txt").write_text(300 * "the quick brown fox jumps over the lazy dog and runs away. ")
+    words = ["updates=12", "hidden=4", "tau=2", "validation=0.5", "zoneout=0.0,None", "dropout=None,1e-12,0.5"]
+    asked = Choices("smoke", words, ["full()"], tasks=[f"text(path='{tmp_path}/text.txt')"], seeds=1)
+    experiment = load("regularization")
+    rows = {cell["dropout"]: experiment.measure(cell, jax.random.key(0))[0] for cell in cells(experiment, asked)}
+    assert rows[1e-12]["trained_on"] == pytest.approx(rows[None]["trained_on"], rel=1e-5)
+    assert rows[1e-12]["horizon"] == rows[None]["horizon"]
+    assert abs(rows[0.5]["trained_on"] - rows[None]["trained_on"]) > 1e-4
+
+
+@thorough
+def test_segments_of_one_step_are_drawn_at_one():
+    figure = load("time_machine").plot(pl.read_parquet("results/time_machine/table.parquet"))["by_length"]()
+    drawn = {line.get_label(): line.get_xdata() for axes in figure.axes for line in axes.lines}
+    starts = [collection.get_segments()[0][0][0] for axes in figure.axes for collection in axes.collections]
+    plt.close(figure)
+    assert not any("tau=1" in str(label) for label in drawn) and min(starts) == 1
 
 
 @pytest.mark.parametrize(
