@@ -25,6 +25,8 @@ def draw(table: pl.DataFrame) -> dict:
         pl.when(of_one).then(pl.lit("segment")).otherwise("series").alias("series"),
         perplexity=pl.col("report").exp(),
     )
+    methods = pl.Enum(best["series"].unique(maintain_order=True))
+    best = best.sort(pl.col("series").cast(methods), "tau", maintain_order=True)
     figures = {"by_length": partial(by_length, best)}
     for (cell,), part in best.group_by("cell", maintain_order=True):
         figures[f"learning_{cell}"] = partial(learning, part)
