@@ -14,8 +14,8 @@ from tbptt_jax.lab.experiment import Experiment
 
 AXES = {
     "estimator": [
-        *("full()", "segment(tau=10)", "es(sigma=1.0, particles=100)", "truncated_es(sigma=0.3, particles=100)"),
-        *("pes(sigma=0.3, particles=100)", "nres(sigma=0.3, particles=100)"),
+        *("full()", "segment(tau=10)", "es(sigma=1.0, particles=100)", "truncated_es(sigma=1.0, particles=100)"),
+        *("pes(sigma=0.3, particles=100)", "nres(sigma=0.3, particles=100)", "rtrl()", "uoro()"),
     ],
     "steps": 100,
     "unroll": 10,

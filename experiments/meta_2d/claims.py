@@ -21,6 +21,6 @@ CLAIMS = (
     compare("PES ends below truncated ES.", VICOL, "pes", "truncated_es"),
     compare("PES ends below truncated backpropagation.", VICOL, "pes", "segment"),
     compare("PES ends below full backpropagation, which follows the surface's bumps.", VICOL, "pes", "full"),
-    compare("PES ends level with ES of whole descents.", VICOL, "pes", "es", "level"),
+    compare("PES ends level with ES of whole descents.", "this package", "pes", "es", "level"),
     compare("NRES ends level with PES.", LI, "nres", "pes", "level"),
 )

@@ -16,7 +16,8 @@ from tbptt_jax.lab.online import learn_online, number_of_chunks
 FIRST = (-4.0, -4.0)
 """The logarithms of the two rates before they are learned."""
 START = (1.0, 1.0)
-EVALUATIONS = 40
+EVERY = 50
+"""Updates, after which it is seen where they have come to: the ways on the map turn within the first thousand."""
 
 
 def height(place: Array) -> Array:
@@ -76,7 +77,7 @@ def measure(config: Config, key: Array):
         optax.adam(1e-2, b1=0.99),
         workers=1,
         updates=config["updates"],
-        evaluations=EVALUATIONS,
+        evaluations=max(1, config["updates"] // EVERY),
         watch=meta_loss,
         seeds=jax.random.split(key, config["seeds"]),
     )
