@@ -27,4 +27,9 @@ def load(name: str) -> Experiment:
     found = [value for value in vars(module).values() if isinstance(value, Experiment)]
     if len(found) != 1:
         raise UserError(f"experiment: one Experiment is needed in {name}, found {len(found)}")
+    own = found[0].name
+    if own in names() and not module.__name__.endswith(f"experiments.{own}"):
+        is_its_file = Path(name).resolve() == (Path(__file__).parent / own).resolve()
+        if not is_its_file:  # both would keep their results in one folder
+            raise UserError(f"experiment: {name} has the name of one that is installed, {own!r}; give it another")
     return found[0]

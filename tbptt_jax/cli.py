@@ -73,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, metavar="S", help="give up a cell after so many seconds")
     run.add_argument("--memory", metavar="SIZE", help="give up a cell that takes more, such as 4G")
     run.add_argument("--until-decided", action="store_true", help="add seeds where claims are open")
-    run.add_argument("--cap", type=int, default=40, metavar="N", help="but no more seeds than these (default: 40)")
+    run.add_argument("--cap", type=int, metavar="N", help="but no more seeds than these (default: 40)")
     run.add_argument("--about", default="", metavar="WORDS", help="and only for claims that have these words")
     run.add_argument("--keep", action="store_true", help="count what is committed although code has changed since")
     run.add_argument("--fail-fast", action="store_true", help="stop at the first cell that fails")
@@ -157,10 +157,11 @@ def compare_results(given: argparse.Namespace) -> int:
 
 
 def write_report(given: argparse.Namespace) -> int:
-    from tbptt_jax.files import write_atomically
+    from tbptt_jax.files import require_folder_of, write_atomically
     from tbptt_jax.report.page import report
 
     output = given.output or given.results / "index.html"
+    require_folder_of("--output" if given.output else "--results", output)
     write_atomically(output, report(given.results).encode())
     print(f"report: {output}")
     return 0
@@ -200,11 +201,13 @@ def run_experiment(given: argparse.Namespace) -> int:
         value = getattr(given, name)
         if value is not None and not value > 0:
             raise UserError(f"--{name}: a number above 0 is needed, got {value}")
+    if given.cap is not None and not given.until_decided:
+        raise UserError("--cap: it bounds the seeds that --until-decided adds; give both")
     memory = None if given.memory is None else in_bytes(given.memory)
     how = Running(
         given.jobs or 1,
         *(given.scheduler, given.slurm, given.devices, given.timeout, memory),
-        *(given.fail_fast, given.debug, given.cap if given.until_decided else None, given.about),
+        *(given.fail_fast, given.debug, (given.cap or 40) if given.until_decided else None, given.about),
         keep=given.keep,
         words=given.words,
     )
@@ -224,6 +227,8 @@ def use_all_cores() -> None:
 def show_status(given: argparse.Namespace) -> int:
     from tbptt_jax.commands import status_command
 
+    if given.watch is not None and not given.watch > 0:
+        raise UserError(f"--watch: a number above 0 is needed, got {given.watch:g}")
     return status_command(given.name, given.results, asked_for(given), given.watch, given.json)
 
 

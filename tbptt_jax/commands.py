@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.experiments import load as load_experiment
-from tbptt_jax.files import write_atomically
+from tbptt_jax.files import require_folder_of, write_atomically
 from tbptt_jax.lab.claims import Check, Claim, Judged, Verdict
 from tbptt_jax.lab.deciding import seconds_to_decide
 from tbptt_jax.lab.experiment import Experiment
@@ -184,6 +184,8 @@ def plot_command(
     if output is None and (select or looks_otherwise):
         option = "--select" if select else "--width, --font-size"
         raise UserError(f"{option}: say by --output where to; the committed figures would be written over")
+    if output is not None and output.exists() and not output.is_dir():
+        raise UserError(f"--output: a folder is needed, and {output} is a file")
     loaded = load(load_experiment(name), results, choices)
     frame = selected(measured(loaded, name), select)
     folder = output or loaded.place
@@ -261,6 +263,7 @@ def export_command(name: str, results: Path, choices: Choices | None, output: Pa
     writers: Mapping = {".csv": pl.DataFrame.write_csv, ".parquet": pl.DataFrame.write_parquet}
     if output.suffix not in writers:
         raise UserError(f"--output: a file that ends in .csv or .parquet is needed, got {output}")
+    require_folder_of("--output", output)
     whole = measured(load(load_experiment(name), results, choices), name)
     frame = scalars(whole) if output.suffix == ".csv" else whole.select(pl.exclude(pl.Object))
     buffer = BytesIO()

@@ -49,6 +49,12 @@ def _imported(what: str, file: Path, *stamp: int) -> ModuleType:
     return module
 
 
+def require_folder_of(option: str, path: Path) -> None:
+    """An error where the folder that a file is to be written to is not there."""
+    if not path.parent.is_dir():
+        raise UserError(f"{option}: there is no folder {path.parent}")
+
+
 def data_folder() -> Path:
     """Where data sets are read from and kept: $TBPTT_DATA, or a folder of the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

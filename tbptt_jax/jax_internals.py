@@ -24,8 +24,10 @@ __all__ = [
     "JaxprEqn",
     "Literal",
     "Primitive",
+    "Undecided",
     "Var",
     "ad",
+    "all_cases",
     "batching",
     "bind_again",
     "dce_jaxpr",
@@ -177,6 +179,88 @@ def depends_on(jaxpr: Jaxpr, inputs: list[Var]) -> Iterator[bool]:
         if any(map(is_reached, equation.invars)):
             reached.update(equation.outvars)
     return map(is_reached, jaxpr.outvars)
+
+
+CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")
+SOMEWHERE = 0.37
+"""A number between the two that a flag can be."""
+
+
+class Undecided(Exception):
+    """A loop chooses within, so that it is not seen what depends on what."""
+
+
+def all_cases(function: Callable) -> Callable:
+    """A function for the sake of its derivatives, which are zero only where those of the given one are whatever the
+    numbers: where that chooses among cases, this adds them all, and a flag that it computes with is neither 0 nor 1.
+    """
+
+    def of_all(*arguments: Any) -> Any:
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+        results = in_all_cases(closed.jaxpr, closed.consts, jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+    return of_all
+
+
+def in_all_cases(jaxpr: Jaxpr, consts: Sequence, arguments: Sequence) -> list:
+    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments)))
+
+    def value(variable: Any) -> Any:
+        return variable.val if isinstance(variable, Literal) else values[variable]
+
+    for equation in jaxpr.eqns:
+        inputs = list(map(value, equation.invars))
+        results = bind_again(jaxpr, equation, values)
+        cases = cases_of(equation, inputs, results)
+        values.update(zip(equation.outvars, map(sum_of_floats, results, cases)))
+    return list(map(value, jaxpr.outvars))
+
+
+def cases_of(equation: JaxprEqn, inputs: list, results: list) -> list[list]:
+    """For each result of an operation, what it may be; [] for what is as it is."""
+    name, params = equation.primitive.name, equation.params
+    if name in ("select_n", "clamp"):
+        return [inputs[1:] if name == "select_n" else inputs]
+    if name in ("max", "min"):
+        return [inputs]
+    if name in ("reduce_max", "reduce_min"):
+        return [[inputs[0].sum(params["axes"])]]
+    if name == "convert_element_type" and inputs[0].dtype == bool:
+        return [[jax.numpy.full_like(results[0], SOMEWHERE)]]
+    if name in ("floor", "ceil", "round", "sign"):
+        return [[results[0] + SOMEWHERE]]
+    if name == "cond":
+        branches = [in_all_cases(branch.jaxpr, branch.consts, inputs[1:]) for branch in params["branches"]]
+        return list(map(list, zip(*branches)))
+    inner = list(jaxprs_in_params(params))
+    if name in CALLS or name.startswith(("custom_jvp_call", "custom_vjp_call")):
+        closed = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
+        program, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
+        within = in_all_cases(program, consts, inputs)
+        own_rule = [] if name in CALLS else [[result] for result in results]  # which may say more
+        return [[one, *rule] for one, rule in zip(within, own_rule or [[]] * len(within))]
+    if any(map(chooses, inner)):
+        raise Undecided
+    return [[] for _ in results]
+
+
+def chooses(jaxpr: Jaxpr) -> bool:
+    """Whether a program holds an operation whose derivative by some numbers is not that by others."""
+    choosing = ("select_n", "clamp", "max", "min", "reduce_max", "reduce_min", "cond", "floor", "ceil", "round", "sign")
+    return any(
+        equation.primitive.name in choosing
+        or (equation.primitive.name == "convert_element_type" and equation.invars[0].aval.dtype == bool)
+        or any(map(chooses, jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
+
+
+def sum_of_floats(result: Any, cases: list) -> Any:
+    """The sum of all that a result may be, if it is a float."""
+    if not cases or not jax.numpy.issubdtype(jax.numpy.result_type(result), jax.numpy.inexact):
+        return result
+    return jax.numpy.broadcast_to(sum(cases), result.shape).astype(result.dtype)
 
 
 def program(function: Callable, *arguments: Any) -> tuple[str, bytes]:

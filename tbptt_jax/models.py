@@ -105,6 +105,10 @@ class Model(ABC):
         """Of the inputs of a batch, those that a user's model reads: models around it add others."""
         return inputs
 
+    def own_start(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+        """The state and the input that a user's model makes a step from: models around it may change them before."""
+        return state, x
+
 
 @dataclass(frozen=True)
 class Around(Model):
@@ -140,7 +144,18 @@ class Accompanied(Around):
 class Resetting(Accompanied):
     """A model whose inputs say where it starts anew: (x, 1.0 where the state before this step is the initial one)."""
 
+    @property
+    def summed_layer(self) -> Any:  # type: ignore[override]
+        return self.model.summed_layer
+
     def step(self, params: Params, state: State, x: PyTree) -> State:
+        return self.model.step(params, *self.begun_anew(params, state, x))
+
+    def own_start(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+        return self.model.own_start(params, *self.begun_anew(params, state, x))
+
+    def begun_anew(self, params: Params, state: State, x: PyTree) -> tuple[State, PyTree]:
+        """The initial state where an episode begins, and the other model's input."""
         x, resets = x
         initial = lax.stop_gradient(self.model.initial_state(params, resets.shape[0]))
 
@@ -151,7 +166,7 @@ class Resetting(Accompanied):
             anew = anew.astype(leaf.dtype)
             return leaf * (1 - anew) + first * anew  # a product: from drawn inputs it is seen what depends on what
 
-        return self.model.step(params, jax.tree.map(start_anew, state, initial), x)
+        return jax.tree.map(start_anew, state, initial), x
 
     def states_at_once(self, params: Params, start: State, inputs: PyTree, solve: Solve) -> State:
         inputs, resets = inputs
@@ -216,23 +231,32 @@ class Nudged(Accompanied):
         return self.model.step(params, with_floats(state, map(jnp.add, floats(state), nudges)), x)
 
 
+def with_resets(model: Model, batch: Batch) -> tuple[Model, Batch]:
+    """The model that starts anew where a batch's resets say so, and the batch as it reads it."""
+    if batch.resets is None:
+        return model, batch
+    sequence_shape(batch)
+    shape, kind = jnp.shape(batch.resets), jnp.result_type(float)
+    only_shapes = isinstance(batch.resets, jax.ShapeDtypeStruct)
+    resets = jax.ShapeDtypeStruct(shape, kind) if only_shapes else jnp.asarray(batch.resets, kind)
+    return Resetting(model), batch._replace(inputs=(batch.inputs, resets), resets=None)
+
+
 def takes_resets(function: Callable) -> Callable:
     """A function of a model and a batch, by these names, which need not think of the batch's resets: the model does."""
     signature = inspect.signature(function)
 
     @wraps(function)
-    def with_resets(*args: Any, **kwargs: Any) -> Any:
+    def knowing(*args: Any, **kwargs: Any) -> Any:
         given = signature.bind(*args, **kwargs)
         model: Any
         model, batch = (given.arguments.get(name) for name in ("model", "batch"))
         if not isinstance(batch, Batch) or batch.resets is None:
             return function(*args, **kwargs)
-        sequence_shape(batch)
-        given.arguments["model"] = Resetting(model)
-        given.arguments["batch"] = batch._replace(inputs=(batch.inputs, batch.resets * 1.0), resets=None)
+        given.arguments["model"], given.arguments["batch"] = with_resets(model, batch)
         return function(*given.args, **given.kwargs)
 
-    return with_resets
+    return knowing
 
 
 def loss(model: Model, params: Params, batch: Batch) -> Array:

@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
+from functools import wraps
 from importlib.metadata import entry_points
 from inspect import isabstract
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 from tbptt_jax.errors import UserError, choose
 from tbptt_jax.files import import_file
 from tbptt_jax.jax_internals import is_traced
+from tbptt_jax.pytree import Real, Whole
 
 Kind = TypeVar("Kind", bound="Named")
 FORM = "name(length=16, alpha=4.0)"
@@ -45,6 +47,18 @@ class Named:
         super().__init_subclass__(**kwargs)
         if "name" not in cls.__dict__:
             cls.name = cls.__name__.lower()
+        own = cls.__dict__.get("__post_init__")
+        if own is not None:  # what a class checks itself comes after
+
+            @wraps(own)
+            def checked(self: Any) -> None:
+                require_kinds(self)
+                own(self)
+
+            cls.__post_init__ = checked  # type: ignore[method-assign]
+
+    def __post_init__(self) -> None:
+        require_kinds(self)
 
     def __str__(self) -> str:
         return f"{self.name}({arguments(self)})"
@@ -68,6 +82,22 @@ class Named:
             return not several and np.issubdtype(value.dtype, np.integer) and value >= minimum
 
         self.require(field, f"a whole number of at least {minimum}", holds)
+
+
+def require_kinds(value: Any) -> None:
+    """An error where a field holds what is not of its kind: a flag that is no flag, several numbers for one."""
+    for field in dataclasses.fields(value):
+        held, allowed = getattr(value, field.name), ""
+        if field.type is bool and not isinstance(held, bool | np.bool_):
+            allowed = "True or False"
+        elif field.type is str and not isinstance(held, str):
+            allowed = "a text"
+        elif field.type in (Whole, Real, int, float) and isinstance(held, str | tuple | list | dict | type(None)):
+            allowed = "a number"
+        elif field.name in value.inside and not isinstance(held, Named | type(None)):
+            allowed = f"None, or a {field.name}"
+        if allowed:
+            raise UserError(f"{value.name}: {field.name} must be {allowed}, got {held!r:.80}")
 
 
 def arguments(value: Any) -> str:
@@ -145,7 +175,7 @@ def made(option: str, call: Call) -> Any:
     """The value of a call; one without arguments takes the defaults."""
     args, kwargs = call.arguments or ([], {})
     readers = call.kind.inside
-    kwargs |= {name: read(kwargs[name]) for name, read in readers.items() if kwargs.get(name) is not None}
+    kwargs |= {name: read(kwargs[name]) for name, read in readers.items() if isinstance(kwargs.get(name), str)}
     for value in (*args, *kwargs.values()):
         if isinstance(value, Inner):  # of a field that holds no such value
             raise UserError(f"{option}: a form like {FORM} is needed, got {call.kind.name}(... {value} ...)")

@@ -4,8 +4,9 @@ import keyword
 import re
 from pathlib import Path
 
+from tbptt_jax import experiments
 from tbptt_jax.errors import UserError
-from tbptt_jax.files import write_atomically
+from tbptt_jax.files import require_folder_of, write_atomically
 
 ESTIMATOR = '''"""An estimator: tbptt check "FILE:NAME()", then tbptt run bias_variance --add-estimator "FILE:NAME"."""
 
@@ -147,10 +148,15 @@ def new_command(kind: str, name: str, folder: Path) -> int:
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     if not words.isidentifier() or keyword.iskeyword(words):
         raise UserError(f"new: a name of letters, digits and underscores is needed, got {name!r}")
+    shown = words if kind == "experiment" else "".join(word.capitalize() for word in words.split("_"))
+    if keyword.iskeyword(shown):
+        raise UserError(f"new: a name that Python has no other use for is needed, got {name!r}")
+    if kind == "experiment" and words in experiments.names():
+        raise UserError(f"new: {name!r} is an experiment that is installed; choose another name")
     file = folder / f"{words}.py"
+    require_folder_of("--folder", file)
     if file.exists():
         raise UserError(f"new: {file} is there already")
-    shown = words if kind == "experiment" else "".join(word.capitalize() for word in words.split("_"))
     write_atomically(file, KINDS[kind].replace("FILE", file.name).replace("NAME", shown).encode())
     print(f"{file}: its first line says how to go on")
     return 0

@@ -56,3 +56,27 @@ def test_what_moved_is_told(capfd, tmp_path):
     shutil.rmtree(tmp_path / "b" / "one")
     assert "only in" in tbptt(capfd, "compare", tmp_path / "a", tmp_path / "b")[1]
     assert tbptt(capfd, "compare", tmp_path / "a", tmp_path / "c")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["new", "experiment", "copy"], "new: 'copy' is an experiment that is installed"),
+        (["new", "estimator", "none"], "new: a name that Python has no other use for"),
+        (["new", "task", "Foo", "--folder", "nowhere"], "--folder: there is no folder nowhere"),
+        (["report", "--output", "nowhere/x.html"], "--output: there is no folder nowhere"),
+        (["export", "meta_2d", "--output", "nowhere/x.csv"], "--output: there is no folder nowhere"),
+        (["plot", "meta_2d", "--output", "a_file"], "--output: a folder is needed, and a_file is a file"),
+        (["status", "meta_2d", "--watch", "-1"], "--watch: a number above 0 is needed, got -1"),
+        (["run", "meta_2d", "--cap", "5"], "--cap: it bounds the seeds that --until-decided adds"),
+        (["status", "mine.py"], "experiment: mine.py has the name of one that is installed, 'copy'"),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_what_cannot_be_done_is_said_in_a_line(capfd, tmp_path, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").touch()
+    renamed = "from tbptt_jax.experiments.meta_2d import experiment as one\nfrom dataclasses import replace\n"
+    (tmp_path / "mine.py").write_text(renamed + 'experiment = replace(one, name="copy")\ndel one\n')
+    code, shown = tbptt(capfd, *words)
+    assert code == 2 and shown.strip().splitlines()[-1].startswith(f"tbptt: {said}")

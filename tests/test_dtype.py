@@ -1,5 +1,7 @@
 """Networks of other floats: weights of bfloat16, inputs and losses of 32 bits."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,15 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
+from tests.estimators.test_interface import EXAMPLES
 from tests.problems import QUICK
 from tests.tiers import cases
 
 BATCH = tb.Batch(jax.random.normal(jax.random.key(0), (12, 4, 3), jnp.float32), jnp.ones((12, 4), int))
-ESTIMATORS = [tb.Full(), tb.Segment(4), tb.Window(4), tb.Randomized(0.8), tb.RTRL(), tb.SnAp(1), tb.UORO(), tb.ES(0.1)]
+ESTIMATORS = [
+    *(tb.Full(), tb.Segment(4), tb.Window(4), tb.Randomized(0.8), tb.RTRL(), tb.SnAp(1), tb.UORO(), tb.UORO(memory=3)),
+    *(tb.ES(0.1), tb.OK(), tb.Sketched(), tb.Segment(4, critic=tb.critics.Linear())),
+]
 
 
 def flat(tree):
@@ -45,6 +51,20 @@ def test_every_family_takes_it(est):
     grads = tb.gradient(est, model, params, BATCH, jax.random.key(2))
     assert jax.tree.map(lambda leaf: leaf.dtype, grads) == jax.tree.map(lambda leaf: leaf.dtype, params)
     assert np.isfinite(flat(grads)).all() and np.abs(flat(grads)).max() > 0
+
+
+@pytest.mark.parametrize("dtype", cases([jnp.float32, jnp.bfloat16], [jnp.bfloat16]), ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize(
+    "est", cases(EXAMPLES, lambda est: est.name in ("ok", "dodge", "sketched", "adaptive_rolling", "dni")), ids=str
+)
+def test_what_is_carried_stays_of_its_types(est, dtype):
+    """With floats of 64 bits there, as here, and none of them in the network."""
+    model = tb.rnn("tanh", 3, 4, 5, dtype=dtype)
+    params, batch = model.init(jax.random.key(1)), jax.tree.map(lambda leaf: leaf[:6], BATCH)
+    carry = est.init(model, params, batch, jax.random.key(2))
+    estimate, after = jax.eval_shape(partial(est, model), params, carry, batch, jax.random.key(3))
+    for ours, same in ((estimate.grads, params), (after, carry)):
+        assert jax.tree.map(lambda leaf: leaf.dtype, ours) == jax.tree.map(lambda leaf: leaf.dtype, same)
 
 
 def test_a_type_that_is_none_of_floats_is_refused():

@@ -4,15 +4,18 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import optax
 import pytest
 
 import tbptt_jax as tb
+from tbptt_jax.models import chunk_loss
+from tbptt_jax.training.update import begin, estimated
 from tests.problems import EVERY_MODEL, distance, problem
 from tests.tiers import cases, thorough
 
 LENGTH = 6
 FIRST = (2, 5)  # the steps that a second episode begins with, in each of the two sequences
-FORWARD = [tb.RTRL(), tb.SnAp(1), tb.SnAp(2)]
+FORWARD = [tb.RTRL(), tb.SnAp(1), tb.SnAp(2), tb.RFLO(), tb.EProp()]
 
 
 def with_resets(name):
@@ -51,7 +54,7 @@ def test_the_loss_and_the_gradient_are_those_of_separate_sequences(name):
 
 
 @pytest.mark.parametrize(
-    "est", cases([tb.Window(2), tb.Window(4), tb.Window(2, states=3), *FORWARD], [tb.RTRL()]), ids=str
+    "est", cases([tb.Window(2), tb.Window(4), tb.Window(2, states=3), *FORWARD], [tb.RFLO(), tb.EProp()]), ids=str
 )
 def test_a_truncation_is_that_of_separate_sequences(est):
     model, params, batch = with_resets("tanh")
@@ -99,17 +102,55 @@ def test_what_is_exact_and_what_is_sampled_knows_of_resets():
     assert m.variance.low <= exact <= m.variance.high and m.bias.low <= 0 <= m.bias.high
 
 
-def test_training_reads_resets():
-    class Episodes(tb.Copy):
-        def batch(self, key):
-            batch = super().batch(key)
-            return batch._replace(resets=jnp.zeros(batch.inputs.shape[:2], bool).at[4].set(True))
+@pytest.mark.parametrize("est", cases([tb.KFRTRL(), tb.OK(), tb.RKFRTRL(), tb.UORO()], [tb.KFRTRL()]), ids=str)
+def test_random_influence_stays_unbiased(est):
+    model, params, batch = with_resets("tanh")
+    assert tb.measure(est, model, params, batch, jax.random.key(1), 2048, level=1 - 1e-6).bias.low <= 0
 
-    import optax
 
-    task = Episodes(length=6, batch_size=2, longest=3)
-    history = tb.train(task.model("tanh", 3), tb.Window(2), task, optax.sgd(0.1), steps=2, key=jax.random.key(0))
-    assert history.held_out.shape == (2,)
+class Episodes(tb.Recall):
+    """The second episode of every sequence begins with its fifth step."""
+
+    def batch(self, key):
+        batch = super().batch(key)
+        return batch._replace(resets=jnp.zeros(batch.inputs.shape[:2], bool).at[4].set(True))
+
+
+EPISODES = Episodes(5, batch_size=2)
+
+
+@pytest.mark.parametrize(
+    "est",
+    cases([tb.Full(), tb.Segment(4), tb.Rolling(4, 2), tb.ARTBP(3), tb.RTRL(), tb.OK(), tb.PES()], [tb.Full()]),
+    ids=str,
+)
+def test_training_reads_resets(est):
+    assert EPISODES.chunk(EPISODES.start(jax.random.key(0)))[0].resets is not None
+    history = tb.train(EPISODES.model("tanh", 3), est, EPISODES, optax.sgd(0.1), steps=2, key=jax.random.key(0))
+    assert jnp.all(jnp.isfinite(history.held_out))
+
+
+@pytest.mark.parametrize("cut", [2, 5])
+def test_what_is_read_again_after_a_cut_resets_nothing(cut):
+    """An update at a cut of a stream ends in the state there, whatever the steps after it would reset."""
+
+    class Cut(tb.ARTBP):
+        def gates(self, key, length, batch_size):
+            return jnp.ones((length, batch_size)).at[cut].set(0.0)
+
+    class Stream(tb.Mimic):
+        def chunk(self, source, steps=None):
+            batch, fresh, source = super().chunk(source, steps)
+            return batch._replace(resets=jnp.zeros(batch.inputs.shape[:2], bool).at[4].set(True)), fresh, source
+
+    task = Stream(length=6, batch_size=2)
+    model = task.model("tanh", 3)
+    run = begin(model, Cut(3), task, optax.sgd(0.1), jax.random.key(0))
+    _, state, _, read = jax.jit(partial(estimated, model, Cut(3), task))(run, *jax.random.split(jax.random.key(1)))
+    batch = task.chunk(run.source, jnp.array(cut))[0]
+    assert read == cut
+    kept = jax.tree.map(lambda leaf: leaf[:cut], batch)
+    assert distance(state, chunk_loss(model, run.params, run.carry, kept)[1]) < 1e-12
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Independent
 from tbptt_jax.estimators.optimal import keeps_for
 from tbptt_jax.estimators.telescope import Telescope
+from tbptt_jax.jax_internals import is_traced
 from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn around its aim
@@ -22,7 +23,6 @@ TURNS, DAMPING = 100, 0.2  # at 0.5, long credit and many cuts make it turn arou
 
 @exactly
 @takes_resets
-@partial(jax.jit, static_argnames="model")
 def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | float) -> Float[Array, " T"]:
     """The probabilities to keep of independent gates whose variance on a batch is least, for a given mean.
 
@@ -38,6 +38,13 @@ def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | floa
     Returns:
         The probabilities `[T]`, for `scheduled(keeps)`.
     """
+    if not is_traced(keep) and not (np.shape(keep) == () and 0 < keep <= 1):
+        raise UserError(f"keep: a number above 0 and at most 1 is needed, got {keep!r:.80}")
+    return of_least_variance(model, params, batch, jnp.asarray(keep, float))
+
+
+@partial(jax.jit, static_argnames="model")
+def of_least_variance(model: Model, params: Params, batch: Batch, keep: Array) -> Float[Array, " T"]:
     length, _ = sequence_shape(batch)
 
     def variance(v):

@@ -29,8 +29,7 @@ def longest_stretch(est: Estimator, length: int) -> float:
         length: How many steps the sequence has.
 
     Returns:
-        The mean number of states. For a truncation that draws nothing it is its nominal length: no loss looks back
-        over more; all states where it has none.
+        The mean number of states. For a truncation that draws nothing, over how many states a loss looks back at most.
     """
     return of_law(est, length, "longest_stretch", longest_of_walk, np.max)
 
@@ -43,8 +42,7 @@ def averaged_stretch(est: Estimator, length: int) -> float:
         length: T, how many steps the sequence has.
 
     Returns:
-        The mean number of states. For a truncation that draws nothing it is its nominal length; all states where it has
-        none.
+        The mean number of states. For a truncation that draws nothing, over how many states a loss looks back at most.
     """
     return of_law(est, length, "averaged_stretch", averaged_of_walk, lambda parts: np.sum(parts**2) / length)
 
@@ -68,7 +66,7 @@ def by_law(law: Law | None, est: Estimator, length: int, of_walk: Callable, of_p
 
 @by_law.register
 def _(law: Fixed, est: Estimator, length: int, of_walk: Callable, of_pattern: Callable) -> float | None:
-    return float(min(est.nominal_length or length, length))
+    return float(min(est.longest_look_back or length, length))
 
 
 @by_law.register

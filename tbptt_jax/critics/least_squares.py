@@ -41,13 +41,14 @@ class Linear(Critic):
     def init(self, size: int, dtype: Any):
         count = jax.eval_shape(self.features, jax.ShapeDtypeStruct((1, size), dtype)).shape[1]
         shapes = (count, count), (count, size), (count, size)
-        return Moments(*(jnp.zeros(shape, dtype) for shape in shapes))
+        wide = jnp.promote_types(dtype, jnp.float32)  # there is no solution, and no long sum, of fewer bits
+        return Moments(*(jnp.zeros(shape, wide) for shape in shapes))
 
     def predict(self, learned: Moments, states: Float[Array, "N H"]):
-        return self.features(states) @ learned.weights
+        return (self.features(states) @ learned.weights).astype(states.dtype)
 
     def fit(self, learned: Moments, states: Float[Array, "N H"], credits: Float[Array, "N H"]):
-        features = self.features(states)
+        features, credits = (part.astype(learned.weights.dtype) for part in (self.features(states), credits))
         squares = self.memory * learned.features + features.T @ features
         products = self.memory * learned.products + features.T @ credits
         scale = jnp.trace(squares) / len(squares)

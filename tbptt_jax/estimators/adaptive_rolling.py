@@ -63,7 +63,11 @@ class AdaptiveRolling(Adaptive):
         if len(estimates) == 1:
             return estimates[0], carry
         parts = jnp.stack(weights) / jnp.maximum(jnp.sum(jnp.stack(weights)), 1e-30)  # without a loss all are 0
-        return jax.tree.map(lambda *leaves: jnp.tensordot(parts, jnp.stack(leaves), 1), *estimates), carry
+
+        def mean(*leaves: Array) -> Array:
+            return jnp.tensordot(parts, jnp.stack(leaves), 1).astype(leaves[0].dtype)
+
+        return jax.tree.map(mean, *estimates), carry
 
     def of_piece(self, model: Model, params: Params, carry: Rolled, batch: Batch) -> tuple[Estimate, Rolled]:
         history = carry.history

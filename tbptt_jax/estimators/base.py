@@ -98,6 +98,11 @@ class Estimator(Named, ABC):
         """The tau that `of_length` makes this estimator of; None where the method has no length."""
         return None
 
+    @property
+    def longest_look_back(self) -> float | None:
+        """How many states a loss looks back over at most, if its cuts are not drawn; None: all."""
+        return self.nominal_length
+
     def pace(self, chunk: int) -> Pace:
         """How it is trained on a stream where others make an update every `chunk` steps."""
         return Pace(chunk, float(chunk))

@@ -62,4 +62,5 @@ class Dodge(Estimator):
             return value, after, slope, moved
 
         value, state, slopes, moved = jax.vmap(along, out_axes=(None, None, 0, 0))(directions, moved)
-        return Estimate(value, restore(slopes @ directions / self.directions)), Directed(state, directions, moved)
+        mean = (slopes @ directions / self.directions).astype(flat.dtype)
+        return Estimate(value, restore(mean)), Directed(state, directions, moved)

@@ -37,4 +37,4 @@ class ForwardGradient(Estimator):
             return jax.jvp(loss, (flat,), (direction,), has_aux=True)
 
         value, slopes, state = jax.vmap(along, out_axes=(None, 0, None))(directions)
-        return Estimate(value, restore(slopes @ directions / self.directions)), state
+        return Estimate(value, restore((slopes @ directions / self.directions).astype(flat.dtype))), state

@@ -63,7 +63,7 @@ class KeRNL(InfluenceEstimator):
         return jax.random.normal(self.require_key(key), (*shape, dynamics.hidden), dynamics.params.dtype)
 
     def advance(self, dynamics: Dynamics, step: Any, influence: Kernel, noise: Any):
-        form, leaks = kept(dynamics, 1), jnp.exp(-influence.rates)
+        form, leaks = kept(dynamics, 1), jnp.exp(-influence.rates) * step.goes_on()
         eligibility = form.direct(step) + form.leaked(influence.eligibility, leaks)
         moved = step.flow(step.params, step.state + self.sigma * influence.away)
         away = (moved - step.flow(step.params, step.state)) / self.sigma + noise

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.decompositions import qr
+from tbptt_jax.decompositions import qr, svd
 from tbptt_jax.estimators.influence import InfluenceEstimator
 from tbptt_jax.estimators.kf_rtrl import summed
 from tbptt_jax.gradients.influence.dynamics import Dynamics
@@ -34,8 +34,9 @@ class OK(InfluenceEstimator):
     def start(self, dynamics: Dynamics):
         cell = summed(dynamics, self.name)
         sums, inputs = cell.blocks * cell.hidden, cell.inputs + cell.hidden + cell.bias
+        rank = min(self.rank, inputs, dynamics.hidden * sums)  # more would be one and the same sum
         dtype = dynamics.params.dtype
-        return jnp.zeros((self.rank, inputs), dtype), jnp.zeros((self.rank, dynamics.hidden, sums), dtype)
+        return jnp.zeros((rank, inputs), dtype), jnp.zeros((rank, dynamics.hidden, sums), dtype)
 
     def noise(self, key: Array | None, shape: tuple[int, ...], dynamics: Dynamics):
         return jax.random.rademacher(self.require_key(key), (*shape, self.rank + 1), dynamics.params.dtype)
@@ -43,13 +44,13 @@ class OK(InfluenceEstimator):
     def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
         u, a = influence
         at = units(summed(dynamics, self.name), dynamics, step)
-        shape = a.shape[1:]
+        rank, *shape = a.shape
         direct = jnp.einsum("sgh,hk->shgk", at.by_sum, jnp.eye(at.by_sum.shape[2], dtype=a.dtype)).reshape(shape)
         pushed = jax.vmap(jax.vmap(step.push, in_axes=1, out_axes=1))(a)
         left = jnp.concatenate([u, at.inputs[None]])
-        right = jnp.concatenate([pushed, direct[None]]).reshape(self.rank + 1, -1)
+        right = jnp.concatenate([pushed, direct[None]]).reshape(rank + 1, -1)
         left, right = fewer(left, right, noise)
-        return left, right.reshape(self.rank, *shape)
+        return left.astype(u.dtype), right.reshape(a.shape).astype(a.dtype)
 
     def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
         u, a = influence
@@ -59,11 +60,13 @@ class OK(InfluenceEstimator):
 def fewer(
     left: Float[Array, "q m"], right: Float[Array, "q n"], signs: Float[Array, " q"]
 ) -> tuple[Float[Array, "r m"], Float[Array, "r n"]]:
-    """q = r + 1 products left_iᵀ right_i as r random ones, of the same sum on average and of least variance."""
+    """q = r + 1 products left_iᵀ right_i as r random ones, of the same sum on average and of least variance; what
+    has no more than r singular values is as it was."""
     by_left, small_left = qr(left.T)
     by_right, small_right = qr(right.T)
-    outer_left, values, outer_right = jnp.linalg.svd(small_left @ small_right.T, full_matrices=False)
-    mixed = least_variance(values) * signs[: len(values), None]
+    outer_left, values, outer_right = svd(small_left @ small_right.T)
+    is_whole = len(values) < len(left)
+    mixed = jnp.diag(jnp.sqrt(values)) if is_whole else least_variance(values) * signs[:, None]
     return (by_left @ outer_left @ mixed).T, (by_right @ outer_right.T @ mixed).T
 
 

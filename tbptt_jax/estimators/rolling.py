@@ -36,6 +36,10 @@ class Rolling(Buffered):
         return (self.k1 + 1) / 2 if self.k1 == 2 * self.k2 - 1 else self.k1
 
     @property
+    def longest_look_back(self):
+        return self.k1
+
+    @property
     def before(self) -> int:
         """How many steps before a chunk are run again."""
         return self.k1 - self.k2

@@ -27,7 +27,9 @@ class Scheduled(GatedEstimator):
     reference: ClassVar[str] = "this package"
 
     def __post_init__(self):
-        self.require("keeps", "numbers above 0 and at most 1", lambda keeps: (keeps > 0) & (keeps <= 1))
+        self.require(
+            "keeps", "numbers above 0 and at most 1", lambda keeps: keeps.ndim == 1 and (keeps > 0) & (keeps <= 1)
+        )
         if not is_traced(self.keeps):
             object.__setattr__(self, "keeps", tuple(np.asarray(self.keeps, float).tolist()))
 

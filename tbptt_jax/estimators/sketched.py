@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from tbptt_jax.decompositions import eigh
+from tbptt_jax.decompositions import eigh, svd
 from tbptt_jax.estimators.influence import InfluenceEstimator
 from tbptt_jax.gradients.influence.dynamics import Dynamics
 
@@ -52,7 +52,7 @@ class Sketched(InfluenceEstimator):
         rank = influence.left.shape[1]
         left = vectors[:, -rank:]
         lost = jnp.sqrt(jnp.maximum(jnp.sum(squares[: len(squares) - rank]), 0))
-        error = jnp.linalg.norm(jacobian, 2) * influence.error + lost
+        error = svd(jacobian)[1][0] * influence.error + lost
         return Sketch(step.direct() + jnp.where(direct_places, carried, 0), left, left.T @ rest, error)
 
     def credit(self, dynamics: Dynamics, influence: Sketch, e: Array):

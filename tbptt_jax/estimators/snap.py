@@ -61,7 +61,8 @@ class RFLO(InfluenceEstimator):
         return kept(dynamics, 1).nothing()
 
     def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
-        return kept(dynamics, 1).direct(step) + self.leak * influence
+        form = kept(dynamics, 1)
+        return form.direct(step) + form.leaked(influence, self.leak * step.goes_on())
 
     def credit(self, dynamics: Dynamics, influence: PyTree, e: Array):
         return kept(dynamics, 1).credit(influence, e)

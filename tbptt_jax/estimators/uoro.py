@@ -66,7 +66,8 @@ class UORO(InfluenceEstimator):
 
             def own_loss(params: Params, moving: list) -> tuple[Array, PyTree]:
                 mean, after = chunk_loss(model, params, with_floats(start, moving), block)
-                return mean * (jnp.sum(block.weights) / or_one(total)).astype(mean.dtype), after
+                share = jnp.sum(block.weights) / or_one(total)
+                return (mean * share).astype(dynamics.params.dtype), after
 
             of_both = jax.value_and_grad(own_loss, argnums=(0, 1), has_aux=True)
             (loss_now, after), (grads_now, e) = of_both(params, floats(start))

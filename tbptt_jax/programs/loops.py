@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from tbptt_jax.errors import UserError
 from tbptt_jax.jax_internals import Jaxpr, JaxprEqn, jaxprs_in_params, place_of, scan_parts
@@ -87,8 +88,10 @@ def scans(function: Callable) -> Callable[..., Loops]:
 
 
 def is_array(leaf: Any) -> bool:
-    """Whether JAX can trace a leaf; what it cannot, a text or a function, is a constant of the program."""
-    return isinstance(leaf, jax.Array | bool | int | float | complex) or hasattr(leaf, "dtype")
+    """Whether a leaf is traced. All else is a constant of the program: a text, a function, and Python's own numbers,
+    since a flag or a length may say which way the program goes."""
+    numbers = isinstance(leaf, np.ndarray) and leaf.dtype.kind not in "OSUMm"  # objects, texts and times
+    return numbers or isinstance(leaf, jax.Array | jax.ShapeDtypeStruct)
 
 
 def loops_of(jaxpr: Jaxpr) -> Loops:

@@ -125,7 +125,7 @@ def write_back(given: Any, after: Any) -> None:
 
 
 def as_array(leaf: Any) -> Any:
-    """A Python number as an array; keys as they are."""
+    """A NumPy array as one of JAX's; keys as they are."""
     return leaf if isinstance(leaf, jax.Array) and is_key(leaf) else jnp.asarray(leaf)
 
 
@@ -205,7 +205,8 @@ class Rerun:
         order = {"length": params["length"], "reverse": params["reverse"]}
         before = partial(states_before, body, init, xs, **order)
         read = in_order(xs, params["reverse"])
-        cut = self.cut(first, params["length"], init, read, before) if first in self.chosen else None
+        is_cut = first in self.chosen and params["length"] > 0
+        cut = self.cut(first, params["length"], init, read, before) if is_cut else None
         order["unroll"] = params["unroll"]
         run = lax.scan if cut is None else partial(scan_with_cut, cut=cut)
         final, ys = run(body, init, xs, **order)

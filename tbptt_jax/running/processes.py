@@ -33,7 +33,7 @@ class Process:
         self.log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115
         handle = theirs.fileno()
         self.popen = subprocess.Popen(
-            [sys.executable, "-m", "tbptt_jax.running.child", str(handle)],
+            [sys.executable, "-P", "-m", "tbptt_jax.running.child", str(handle)],  # -P: no file here hides a module
             pass_fds=[handle],
             stdin=subprocess.DEVNULL,
             stdout=self.log,

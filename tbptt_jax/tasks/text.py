@@ -70,7 +70,12 @@ class Text(Task):
         return self.inputs
 
     def corpus(self) -> Corpus:
-        return read_corpus(self.file(), self.clean)
+        file = self.file()
+        try:
+            stamp = file.stat()
+        except OSError as error:
+            raise UserError(f"text: path: {file} cannot be read as text: {error}") from error
+        return read_corpus(file.resolve(), self.clean, stamp.st_mtime_ns, stamp.st_size)
 
     def file(self) -> Path:
         return Path(self.path)
@@ -150,7 +155,8 @@ class TimeMachine(Text):
 
 
 @cache
-def read_corpus(path: Path, clean: bool) -> Corpus:
+def read_corpus(path: Path, clean: bool, *stamp: int) -> Corpus:
+    """A text, read once for as long as the file is the same."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

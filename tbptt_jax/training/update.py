@@ -17,7 +17,7 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimate, Estimator
 from tbptt_jax.leaves import all_finite, is_key
-from tbptt_jax.models import Batch, Model, Stopping, sequence_shape
+from tbptt_jax.models import Batch, Model, Stopping, sequence_shape, with_resets
 from tbptt_jax.tasks.base import Task
 
 
@@ -91,11 +91,12 @@ def estimated(
     together: Any = replace(est, shared=True)  # type: ignore[type-var]
     steps = first_cut(together.gates(estimate_key, task.length, 1)[:, 0])
     batch, fresh, source = task.chunk(run.source, steps)
+    start = on_from(fresh, batch)
+    model, batch = with_resets(model, batch)  # within the model that stops: it stands still where steps are not there
     length, batch_size = sequence_shape(batch)
     inside = jnp.broadcast_to(jnp.arange(length)[:, None] < steps, (length, batch_size))
     weights = inside * (1.0 if batch.weights is None else batch.weights)
-    stopped = Batch((batch.inputs, inside), batch.targets, weights, batch.resets)
-    start = on_from(fresh, batch)
+    stopped = Batch((batch.inputs, inside), batch.targets, weights)
     estimate, carry = together(Stopping(model), run.params, start, stopped, estimate_key)
     share = steps / together.law(task.length).mean_length()
     grads = jax.tree.map(lambda leaf: (leaf * share).astype(leaf.dtype), estimate.grads)

@@ -71,3 +71,8 @@ def test_it_grows_beyond_the_mean_length():
     assert 20 < tb.exact.longest_stretch(tb.Randomized(0.875), 64) < 30
     assert 14.9 < tb.exact.averaged_stretch(tb.Randomized(0.875), 2000) < 15  # 2 × 8 − 1, but for the ends
     assert both(tb.Randomized(1.0), 64) == (64, 64)
+
+
+def test_what_rolls_looks_back_over_more_than_its_nominal_length():
+    assert tb.Rolling(15, 8).nominal_length == 8
+    assert tb.exact.longest_stretch(tb.Rolling(15, 8), 64) == tb.exact.longest_stretch(tb.Buffered(15, 8), 64) == 15

@@ -236,3 +236,47 @@ def test_parameters_of_another_float_are_taken():
 def test_an_example_batch_is_asked_for_by_name():
     with pytest.raises(tb.UserError, match=r"batch: a Batch\(inputs, targets\) of arrays .* is needed, got 2"):
         sequence_shape(2)
+
+
+@dataclass(frozen=True)
+class Choosing(tb.Model):
+    """Units apart, or all together where the first number of the input is a flag that is set."""
+
+    way: str
+
+    def init(self, key):
+        return {"W": 0.5 * jax.random.normal(key, (3, 3)), "a": jnp.array([0.3, 0.6, 0.9])}
+
+    def initial_state(self, params, batch_size):
+        return jnp.ones((batch_size, 3))
+
+    def step(self, params, state, x):
+        flag, together, apart = x[:, :1], jnp.tanh(state @ params["W"]), params["a"] * state + x[:, 1:]
+        if self.way == "where":
+            return jnp.where(flag >= 1, together, apart)
+        if self.way == "a product":
+            is_set = (flag >= 1).astype(state.dtype)
+            return is_set * together + (1 - is_set) * apart
+        if self.way == "floor":
+            return jnp.floor(flag) * together + apart
+        if self.way == "relu":
+            return apart + jax.nn.relu(state @ params["W"] - 5 + 7 * flag)
+        if self.way == "cond":
+            choose = jax.vmap(lambda flag, *ways: jax.lax.cond(flag[0] >= 1, lambda: ways[0], lambda: ways[1]))
+            return choose(flag, together, apart)
+        return jax.lax.fori_loop(0, 2, lambda _, state: jnp.where(flag >= 1, together, state), apart)
+
+    def readout(self, params, state):
+        return state
+
+    def losses(self, output, target):
+        return jnp.sum((output - target) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize("way", ["where", "a product", "floor", "relu", "cond", "a loop"])
+def test_what_a_step_connects_is_seen_in_all_of_its_branches(way):
+    inputs = jax.random.normal(jax.random.key(1), (6, 2, 4)).at[:, :, 0].set((jnp.arange(6) % 2)[:, None])
+    model, batch = Choosing(way), tb.Batch(inputs, jnp.zeros((6, 2, 3)))
+    params = model.init(jax.random.key(0))
+    exact = jax.jit(jax.grad(tb.loss, 1), static_argnums=0)(model, params, batch)
+    assert distance(tb.gradient(tb.RTRL(), model, params, batch), exact) < 1e-12

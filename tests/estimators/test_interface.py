@@ -272,3 +272,22 @@ def test_a_whole_number_is_a_constant_and_an_array_is_not():
     assert depth(tb.Segment(2)) < depth(tb.Segment(jnp.asarray(2)))
     ours, theirs = (tb.gradient(tb.Segment(tau), model, params, batch) for tau in (2, jnp.asarray(2)))
     assert distance(ours, theirs) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: tb.Randomized(0.9, shared="no"), "randomized: shared must be True or False, got 'no'"),
+        (lambda: tb.Randomized(0.9, critic=3), "randomized: critic must be None, or a critic, got 3"),
+        (lambda: tb.make_estimator("randomized(keep=0.9, critic=3)"), "randomized: critic must be None, or a critic"),
+        (lambda: tb.Randomized([0.5, 0.6]), r"randomized: keep must be a number, got \[0.5, 0.6\]"),
+        (lambda: tb.ARTBP((4, 5)), r"artbp: length must be a number, got \(4, 5\)"),
+        (lambda: tb.Scheduled(0.9), "scheduled: keeps must be numbers above 0 and at most 1, got 0.9"),
+        (lambda: tb.critics.Linear(beyond=3), "linear: beyond must be True or False, got 3"),
+        (lambda: tb.Text(path=3), "text: path must be a text, got 3"),
+        (lambda: tb.Mimic(radius=[1, 2]), "mimic: radius must be a number"),
+    ],
+)
+def test_a_field_holds_what_is_of_its_kind(make, words):
+    with pytest.raises(tb.UserError, match=words):
+        make()

@@ -195,6 +195,28 @@ def test_arguments_and_results_of_all_kinds():
     assert whole(8) == 1
 
 
+def test_flags_lengths_types_and_texts_are_as_python_has_them():
+    def f(w, xs, batch, *, train, turns, dtype):
+        if train:
+            w = 2 * w
+        hs = lax.scan(lambda h, x: (jnp.tanh(w * h + x),) * 2, jnp.ones(H, dtype), xs[:turns])[1]
+        return jnp.sum(hs * batch["scale"]) + len(batch["names"])
+
+    given = {"scale": 0.5, "names": np.array(["a", "b"])}
+    ours = jax.grad(tb.truncate(f, tb.Full()))(0.5, XS[:, 0], given, train=True, turns=3, dtype=jnp.float64)
+    assert distance(ours, jax.grad(f)(0.5, XS[:, 0], given, train=True, turns=3, dtype=jnp.float64)) < 1e-12
+    assert tb.scans(f)(0.5, XS[:, 0], given, train=False, turns=3, dtype=jnp.float64)[0].length == 3
+
+
+@pytest.mark.parametrize("est", [tb.Segment(2), tb.Window(2), tb.ARTBP(2.0)], ids=str)
+def test_a_loop_of_no_turns_is_what_it_is(est):
+    def f(h):
+        return jnp.sum(lax.scan(lambda h, x: (jnp.tanh(h + x),) * 2, h, XS[:0])[0] ** 2)
+
+    start = jnp.full((B, H), 0.5)
+    assert distance(jax.grad(tb.truncate(f, est, key=jax.random.key(0)))(start), jax.grad(f)(start)) == 0
+
+
 def hidden_in_a_rule(p):
     @jax.custom_vjp
     def f(p):

@@ -132,3 +132,11 @@ def test_a_model_speaks_as_it_was_taught(path):
     ):
         with pytest.raises(ValueError, match=words):
             tb.sample_text(by_heart, weights, text, jax.random.key(0), **options)
+
+
+def test_a_text_that_changed_is_read_anew(tmp_path):
+    file = tmp_path / "a.txt"
+    for text in ("abcd", "abcdefg "):
+        file.write_text(text * 10)
+        task = tb.Text(str(file))
+        assert "".join(task.corpus().vocabulary[1:]) == "".join(sorted(set(text)))

@@ -40,6 +40,7 @@ def linear_scan(
         key: For a truncation that draws at random.
         gates: The factors on credit, `[T]` or `[T, B]`, in the place of a truncation.
         batch_axis: The axis of the state along which sequences lie side by side, so that gates are drawn for each.
+            Gates `[T, B]` that are given lie along the leading one, unless it says another.
 
     Returns:
         h_1..h_T, `[T, ...]`.
@@ -52,7 +53,7 @@ def linear_scan(
     if not jnp.issubdtype(kind, jnp.inexact):
         raise UserError(f"factors, added: floats or complex numbers are needed, got {factors.dtype} and {added.dtype}")
     fits = factors.ndim == added.ndim > 0 and factors.shape[0] == added.shape[0]
-    if not fits or jnp.broadcast_shapes(factors.shape, added.shape) != added.shape:
+    if not fits or any(a not in (1, b) for a, b in zip(factors.shape, added.shape)):
         raise UserError(
             f"factors: shape {list(added.shape)} is needed to match added, or 1 in the place of an axis after the "
             f"first, got {list(factors.shape)}"
@@ -65,7 +66,7 @@ def linear_scan(
     factors, added, steps = factors.astype(kind), added.astype(kind), added.shape[0]
     if steps == 0:
         return added
-    axis = 0
+    axis = batch_axis or 0
     if truncation is not None:
 
         def before() -> Array:
@@ -75,9 +76,8 @@ def linear_scan(
         gates = cut.as_gates(steps)
         if gates is None:
             raise UserError(f"truncation: gates are needed, and {truncation} has none")
-        axis = batch_axis or 0
     elif gates is not None:
-        gates = checked_gates(gates, steps, start.real, reverse=False)
+        gates = checked_gates(gates, steps, start.real, False, axis)
     return recur(factors, added, start, jnp.ones(steps) if gates is None else gates, axis)
 
 

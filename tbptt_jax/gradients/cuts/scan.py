@@ -45,10 +45,10 @@ def scan(
         truncation: A truncating estimator, such as `Segment(16)`, `Window(8)` or `Randomized(0.9)`. It treats the state
             as one sequence, unless `batch_axis` is given: one draw for a whole batch has more variance.
         key: For a truncation that draws at random.
-        gates: In the place of a truncation, floats `[T]` or `[T, B]` (B the leading axis of every floating-point leaf
-            of the state): the factor on the credit that the step reading xs[t] passes to the state before it.
+        gates: In the place of a truncation, floats `[T]` or `[T, B]`: the factor on the credit that the step reading
+            xs[t] passes to the state before it.
         batch_axis: The axis of all leaves of the state along which sequences lie side by side: gates are drawn for
-            each.
+            each. Gates `[T, B]` that are given lie along the leading one, unless it says another.
         states: How many states are kept at once for the backward pass, a number or "sqrt" (2 √T of them); the others
             are made again. It goes with no cut, with gates, and with every truncation but `telescope`, which draws the
             length of its window, and a window whose `tau` is traced.
@@ -74,7 +74,8 @@ def scan(
         before = partial(states_before, f, init, xs, steps, reverse)
         cut = truncation_cut(truncation, key, steps, init, in_order(xs, reverse), before, batch_axis)
     else:
-        cut = Gates(None if gates is None else checked_gates(gates, steps, init, reverse))
+        axis = batch_axis or 0
+        cut = Gates(None if gates is None else checked_gates(gates, steps, init, reverse, axis), axis)
     if states is not None:
         cut = keeping(cut, states, steps, truncation)
     return scan_with_cut(f, init, xs, steps, reverse, unroll, cut=cut)
@@ -158,7 +159,7 @@ def batch_second(leaf: Array, axis: int) -> Array:
 
 def batch_size_of(state: PyTree, axis: int) -> int:
     """How many sequences lie along an axis of every floating-point leaf."""
-    shapes = [leaf.shape for leaf in floats(state)]
+    shapes = [jnp.shape(leaf) for leaf in floats(state)]
     sizes = {shape[axis] if -len(shape) <= axis < len(shape) else None for shape in shapes}
     if len(sizes) != 1 or None in sizes:
         found = [list(shape) for shape in shapes]
@@ -166,15 +167,16 @@ def batch_size_of(state: PyTree, axis: int) -> int:
     return sizes.pop()  # type: ignore[return-value]
 
 
-def checked_gates(gates: Any, steps: Any, init: PyTree, reverse: bool):
-    """The gates in the order in which the steps run."""
+def checked_gates(gates: Any, steps: Any, init: PyTree, reverse: bool, axis: int):
+    """The gates in the order in which the steps run; sequences lie along an axis of the states."""
     gates = jnp.asarray(gates)
     if not is_float(gates):
         raise UserError(f"gates: floats are needed, got {gates.dtype}")
-    batches = {leaf.shape[:1] for leaf in floats(init)}
-    if gates.shape != (steps,) and not (gates.ndim == 2 and gates.shape[0] == steps and batches == {gates.shape[1:]}):
+    sizes = {leaf.shape[axis] if -leaf.ndim <= axis < leaf.ndim else None for leaf in floats(init)}
+    if gates.shape != (steps,) and not (gates.ndim == 2 and gates.shape[0] == steps and sizes == {gates.shape[1]}):
+        where = f"axis {axis}" if axis else "the leading axis"
         raise UserError(
-            f"gates: shape [{steps}] is needed, or [{steps}, B] with B the leading axis of every state leaf, "
+            f"gates: shape [{steps}] is needed, or [{steps}, B] with B {where} of every state leaf, "
             f"got {list(gates.shape)} for states {[list(leaf.shape) for leaf in floats(init)]}"
         )
     return jnp.flip(gates, 0) if reverse else gates

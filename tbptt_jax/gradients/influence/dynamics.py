@@ -4,6 +4,7 @@ The state is flattened to H numbers a sequence, and the parameters that a step d
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.jax_internals import depends_on
+from tbptt_jax.jax_internals import Undecided, all_cases, depends_on
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Model, Params
 
@@ -23,11 +24,20 @@ DRAWS = 32  # points at which the structure of a step is looked at
 class Step:
     """One step of one sequence, linearised: what J_t and F_t do to vectors, and the two as matrices.
 
-    `before` and `x` are the state and the input that it starts from; `flow(params, state)` is the step, flattened.
+    `flow(params, state)` is the step, flattened; `own_start(state)` are the state and the input, with their shapes,
+    that a user's model makes the step from.
     """
 
-    def __init__(self, flow: Callable, params: Array, state: Array, before: PyTree, x: PyTree):
-        self.flow, self.params, self.state, self.before, self.x = flow, params, state, before, x
+    def __init__(self, flow: Callable, params: Array, state: Array, own_start: Callable):
+        self.flow, self.params, self.state, self.own_start = flow, params, state, own_start
+
+    def goes_on(self) -> Float[Array, " H"]:
+        """How much of each number of the state the step starts from: 0 where an episode begins, else 1."""
+
+        def started(state: Array) -> Array:
+            return ravel_pytree(floats(self.own_start(state)[0]))[0]
+
+        return jax.jvp(started, (self.state,), (jnp.ones_like(self.state),))[1]
 
     def push(self, v: Float[Array, " H"]) -> Float[Array, " H"]:
         """J v."""
@@ -79,22 +89,31 @@ class Dynamics:
     def patterns(self) -> tuple[np.ndarray, np.ndarray]:
         """Which entries of J `[H, H]` and F `[H, P]` are not zero by the structure of a step, whatever the numbers.
 
-        Inputs that are no floats cannot be drawn: a model that looks up a table by them counts as dense.
+        Inputs that are no floats cannot be drawn: a model that looks up a table by them counts as dense, and so does
+        one with a loop in its step that chooses within.
         """
-        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(self.example)):
-            return np.ones((self.hidden, self.hidden), bool), np.ones((self.hidden, self.weights), bool)
-        return patterns(self.model, self.all_params, *self.example)
+        if all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(self.example)):
+            with suppress(Undecided):
+                return patterns(self.model, self.all_params, *self.example)
+        return np.ones((self.hidden, self.hidden), bool), np.ones((self.hidden, self.weights), bool)
 
     def at(self, state: PyTree, x: PyTree) -> Step:
         """The step of one sequence from a state."""
         restore_state = ravel_pytree(floats(state))[1]
 
+        def restored(moving):
+            return with_floats(state, restore_state(moving))
+
+        def own_start(moving):
+            start = self.model.own_start(self.all_params, self.batched(restored(moving)), self.batched(x))
+            return start if self.together else jax.tree.map(lambda leaf: leaf[0], start)
+
         def flow(params, moving):
-            now = with_floats(state, restore_state(moving))
+            now = restored(moving)
             after = self.model.step(self.with_params(params), self.batched(now), self.batched(x))
             return ravel_pytree(floats(after))[0]
 
-        return Step(flow, self.params, self.flat(state), state, x)
+        return Step(flow, self.params, self.flat(state), own_start)
 
     def with_params(self, flat: Float[Array, " P"]) -> Params:
         chosen = iter(self.restore_params(flat))
@@ -113,10 +132,8 @@ class Dynamics:
 
 
 def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np.ndarray, np.ndarray]:
-    """As `Dynamics.patterns`, from the matrices at random points, while the program is being traced.
-
-    A unit that is silent at all of them would be taken for one that has no connections.
-    """
+    """As `Dynamics.patterns`, from the matrices at random points, while the program is being traced, of a step that
+    takes all of its branches at once."""
     leaves, structure = jax.tree.flatten(jax.eval_shape(lambda tree: tree, (params, state, x)))
     return patterns_of_shapes(model, structure, tuple(leaves))
 
@@ -139,7 +156,8 @@ def patterns_of_shapes(model: Model, structure: Any, leaves: tuple) -> tuple[np.
         def matrices(key):
             params, state, x = drawn(key, shapes)
             step = Dynamics(model, params, state, x).at(state, x)
-            return step.jacobian() != 0, step.direct() != 0
+            slopes = jax.jacrev(all_cases(step.flow), (1, 0))(step.params, step.state)
+            return tuple(slope != 0 for slope in slopes)  # what is no number is not 0
 
         seen = jax.jit(lambda keys: jax.lax.map(matrices, keys))(jax.random.split(jax.random.key(0), DRAWS))
     jacobian, direct = (np.logical_or.reduce(np.asarray(part)) for part in seen)

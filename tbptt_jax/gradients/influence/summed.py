@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from tbptt_jax.cells import SummedLayer
 from tbptt_jax.errors import UserError
 from tbptt_jax.gradients.influence.dynamics import DRAWS, Dynamics, Step
+from tbptt_jax.jax_internals import all_cases
 
 
 def declared_layer(dynamics: Dynamics) -> SummedLayer | None:
@@ -75,16 +76,19 @@ def one_unit(
 def units(cell: SummedLayer, dynamics: Dynamics, step: Step) -> Units:
     """The step of a model whose `summed_layer` is the cell."""
     weights = weights_of(cell, dynamics, step.params)
-    h = cell.output(step.before)
-    x = step.x.astype(h.dtype)
+    before, x = step.own_start(step.state)
+    h = cell.output(before)
+    x = x.astype(h.dtype)
     inputs = jnp.concatenate([x, h, *([jnp.ones_like(h[:1])] if cell.bias else [])])
     summed = cell.sums(weights, h, x)
-    old = jax.tree.leaves(step.before)
+    old = jax.tree.leaves(before)
     by_both = jax.vmap(jax.jacfwd(partial(one_unit, cell, dynamics), argnums=(0, 1)), in_axes=1, out_axes=2)
     direct, by_sum = by_both(jnp.stack(old), summed.reshape(cell.blocks, cell.hidden))
     own_weights = jnp.diagonal(weights["W_hh"].reshape(cell.blocks, cell.hidden, cell.hidden), axis1=1, axis2=2)
     seen = output_by_state(cell, dynamics, jnp.stack(old))
-    return Units(inputs, by_sum, direct + jnp.einsum("sgh,gh,rh->srh", by_sum, own_weights, seen), direct)
+    by_start = direct + jnp.einsum("sgh,gh,rh->srh", by_sum, own_weights, seen)
+    goes_on = step.goes_on().reshape(-1, cell.hidden)
+    return Units(inputs, by_sum, by_start * goes_on, direct * goes_on)
 
 
 def output_by_state(cell: SummedLayer, dynamics: Dynamics, old: Float[Array, "S H"]) -> Float[Array, "S H"]:
@@ -103,7 +107,8 @@ def sums_that_reach(cell: SummedLayer, dynamics: Dynamics) -> np.ndarray:
         keys = jax.random.split(jax.random.key(0))
         old = jax.random.normal(keys[0], (DRAWS, dynamics.hidden // cell.hidden))
         summed = jax.random.normal(keys[1], (DRAWS, cell.blocks))
-        slopes = jax.jit(jax.vmap(jax.jacfwd(partial(one_unit, cell, dynamics), argnums=1)))(old, summed)
+        unit = all_cases(partial(one_unit, cell, dynamics))
+        slopes = jax.jit(jax.vmap(jax.jacfwd(unit, argnums=1)))(old, summed)
     return np.any(np.asarray(slopes) != 0, axis=0)
 
 
