@@ -59,7 +59,8 @@ def panel(left: Any, right: Any, part: pl.DataFrame, published: dict[str, float]
     for draw_line in (left.axhline, right.axvline):
         draw_line(part["best"][0], color="black", linewidth=0.8)
         draw_line(part["blind"][0], color="black", linewidth=0.8, linestyle=":")
-    top = max(part["blind"][0], min(part["bits"].max(), 2 * part["blind"][0]))
+    medians = part.group_by("estimator").agg(pl.col("bits").median())["bits"]
+    top = max(part["blind"][0], min(medians.max(), 2 * part["blind"][0]))  # above it lie runs that ran away
     left.xaxis.set_major_formatter(in_thousands)
     left.set(ylim=(0.95 * part["best"][0], 1.15 * top))
     name_at_the_right(left, lines)

@@ -88,11 +88,15 @@ def ends(table: pl.DataFrame):
         for i, name in enumerate(names["line"]):
             seeds = best.filter((pl.col("length") == length) & (pl.col("line") == name))["distance"].clip(1e-8)
             axes.plot(seeds, [i] * len(seeds), linestyle="none", **style_of(name))
+            if seeds.is_empty():
+                middle_of_row = {"xycoords": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
+                axes.annotate("not run", (0.5, i), **middle_of_row, fontsize=6, color="0.6")
         title = f"every {length} steps" if length > 1 else "every step"
         axes.set(xscale="log", xlabel="|θ − θ*| after training", title=title, xlim=(5e-9, 2e3))
         axes.axvline(NEAR, color="black", linewidth=0.7, linestyle=":")
         axes.grid(axis="y", linewidth=0.3)
-    grid[0, 0].set_yticks(range(names.height), labels=names["line"].to_list(), fontsize=7)
+    labels = [{"full": "full, of a chunk"}.get(name, name) for name in names["line"]]
+    grid[0, 0].set_yticks(range(names.height), labels=labels, fontsize=7)
     figure.suptitle(
         "Who arrives, by how often the parameter is moved (left of the dotted line)", fontsize=9.5, x=0.02, ha="left"
     )

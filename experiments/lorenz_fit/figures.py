@@ -1,5 +1,6 @@
 """The loss from unseen starts against updates and against steps simulated, and the ways that parameters took."""
 
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,15 @@ from tbptt_jax.experiments.lorenz_fit.measure import GUESS, TRUTH
 from tbptt_jax.lab.table import with_lines
 from tbptt_jax.plots.style import panels, styles_of
 
-NAMES = {"segment": "truncated backpropagation", "full": "full backpropagation", "es": "es of whole simulations"}
+NAMES = {
+    "segment": "truncated backpropagation",
+    "full": "full backpropagation",
+    "es": "ES of whole simulations",
+    "truncated_es": "truncated ES",
+    "pes": "PES",
+    "nres": "NRES",
+    "uoro": "UORO",
+}
 
 
 def draw(table: pl.DataFrame) -> dict:
@@ -33,12 +42,13 @@ def losses(table: pl.DataFrame) -> Any:
     row[0].set(xlabel="updates", ylabel="loss from unseen starts", yscale="log")
     row[1].set(xlabel="steps simulated", xscale="log", yscale="log")
     row[2].plot(GUESS["log_a"], GUESS["log_r"], "o", color="0.5", markersize=5)
-    row[2].annotate("start", (GUESS["log_a"], GUESS["log_r"]), xytext=(-4, -12), textcoords="offset points", fontsize=7)
+    row[2].annotate("start", (GUESS["log_a"], GUESS["log_r"]), xytext=(7, -1), textcoords="offset points", fontsize=7)
     row[2].plot(TRUTH["log_a"], TRUTH["log_r"], "*", color="black", markersize=9)
-    row[2].annotate("truth", (TRUTH["log_a"], TRUTH["log_r"]), xytext=(6, -8), textcoords="offset points", fontsize=7)
-    row[2].set(xlabel="log a", ylabel="log r")
+    row[2].annotate("truth", (TRUTH["log_a"], TRUTH["log_r"]), xytext=(-4, 8), textcoords="offset points", fontsize=7)
+    row[2].set(xlabel="log a", ylabel="log r", title="the way of one run")
+    row[2].title.set_fontsize(8.5)
     for axes in row[:2]:
-        axes.set_yticks([50, 100, 200, 400], labels=["50", "100", "200", "400"])
+        axes.set_yticks([50, 100, 200, 400, 1000, 2000], labels=["50", "100", "200", "400", "1000", "2000"])
         axes.minorticks_off()
     figure.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     figure.suptitle(message(table), fontsize=9.5, x=0.02, ha="left")
@@ -48,5 +58,5 @@ def losses(table: pl.DataFrame) -> Any:
 def message(table: pl.DataFrame) -> str:
     """Where they end, the lowest first."""
     ends = with_lines(table).group_by("line", maintain_order=True).agg(pl.col("test_loss").median()).sort("test_loss")
-    words = [f"{NAMES.get(line, line)} {loss:.0f}" for line, loss in ends.rows()[:4]]
-    return f"Where the loss ends, from {table['first_loss'][0]:.0f} (medians): " + ", ".join(words)
+    words = [f"{NAMES.get(line, line)} {loss:.0f}" for line, loss in ends.rows()]
+    return fill(f"Where the loss ends, from {table['first_loss'][0]:.0f} (medians): " + ", ".join(words), 130)

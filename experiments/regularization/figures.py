@@ -1,5 +1,5 @@
-"""What truncation makes of a network, against the length of its training; held-out against training loss; and what a
-network has become where truncation and zoneout have the same effect."""
+"""What truncation makes of a network, against the length of its training, and pair by pair against all credit; held-out
+against training loss; and what a network has become where truncation and zoneout have the same effect."""
 
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ import polars as pl
 from tbptt_jax.experiments.regularization.measure import EQUAL
 from tbptt_jax.experiments.time_machine.figures import GRAMS
 from tbptt_jax.lab.claims import needed
+from tbptt_jax.lab.intervals import ERROR, Interval
 from tbptt_jax.plots.along_tau import along_tau, mark_taus, taus_of
 from tbptt_jax.plots.learning import shades
 from tbptt_jax.plots.style import panels, style_of
@@ -20,8 +21,11 @@ COLUMNS = {
     "horizon": "horizon (steps)",
     "radius": "spectral radius of W_hh",
 }
-
-
+PAIRED = {
+    "horizon": "horizon (steps)",
+    "report": "held-out loss (nats), best moment",
+    "at_equal_loss": f"the same, at {EQUAL} in training",
+}
 BECOME = {"horizon": "horizon (steps)", "trained_on": "loss in training at the end (nats)"}
 REGULARISERS = {"zoneout": "#000000", "dropout": "#117733"}
 """By colour: of networks with all credit."""
@@ -29,6 +33,7 @@ REGULARISERS = {"zoneout": "#000000", "dropout": "#117733"}
 
 def draw(table: pl.DataFrame) -> dict:
     names = {"against_tau": against_tau, "at_equal_loss": at_equal_loss, "against_effect": against_effect}
+    names["against_all_credit"] = against_all_credit
     return {name: partial(figure, table) for name, figure in names.items()}
 
 
@@ -58,6 +63,40 @@ def against_tau(table: pl.DataFrame):
     figure.legend(handles, labels, loc="outside lower center", ncols=7, fontsize="small")
     figure.suptitle(message(table), fontsize=9.5, x=0.01, ha="left")
     return figure
+
+
+def against_all_credit(table: pl.DataFrame):
+    """How networks differ from those with all credit, pair by pair, against τ: means, and the intervals of claims."""
+    is_full = (pl.col("series") == "full()") & (pl.col("zoneout") == 0)
+    full = needed(table.filter(is_full), "all credit is needed")
+    with_tau = needed(table.filter(pl.col("tau").is_not_null()), "an estimator with a τ is needed")
+    figure, grid = panels(1, len(PAIRED), width=2.9, height=2.6, sharex=True)
+    names = with_tau["series"].unique(maintain_order=True).to_list()
+    for axes, (column, words) in zip(grid[0], PAIRED.items()):
+        both = with_tau.join(full.select("seed", "run", of_full=column), on=["seed", "run"]).drop_nulls(column)
+        for i, name in enumerate(names):
+            lengths = both.filter(pl.col("series") == name).sort("tau").group_by("tau", maintain_order=True)
+            found = [Interval.of(tau, (rows[column] - rows["of_full"]).to_numpy(), ERROR) for tau, rows in lengths]
+            at = [one.setting[0] * 1.06 ** (i - (len(names) - 1) / 2) for one in found]  # beside each other
+            middle = np.array([one.middle for one in found])
+            spread = np.array([[one.middle - one.low, one.high - one.middle] for one in found]).T
+            spread = np.where(np.isfinite(spread), spread, 0)  # fewer networks than an interval needs
+            axes.errorbar(at, middle, spread, capsize=2, label=name, **style_of(name) | {"linewidth": 1.1})
+        axes.axhline(0, color="black", linewidth=0.8)
+        mark_taus(axes, taus_of(with_tau))
+        axes.set(xlabel="(expected) length τ", title=words)
+        axes.title.set_fontsize(8.5)
+    grid[0, 0].set_ylabel("difference to all credit")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=7, fontsize="small")
+    figure.suptitle(message_against_all_credit(table), x=0.01, ha="left", fontsize=9.5)
+    return figure
+
+
+def message_against_all_credit(table: pl.DataFrame) -> str:
+    full = table.filter((pl.col("series") == "full()") & (pl.col("zoneout") == 0))["horizon"].mean()
+    segments = table.filter(pl.col("series") == "segment").group_by("tau").agg(pl.col("horizon").mean()).sort("tau")
+    words = ", ".join(f"{horizon:.0f} (τ = {tau})" for tau, horizon in segments.rows())
+    return f"Networks look back over {full:.0f} steps with all credit" + (f", segments {words}" if words else "")
 
 
 def regularised(zoneout: float | None, dropout: float | None) -> tuple[str, float]:

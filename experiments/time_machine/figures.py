@@ -51,10 +51,12 @@ def by_length(best: pl.DataFrame):
             rows = best.filter((pl.col("cell") == cell) & (pl.col("order") == order))
             part = rows.filter(pl.col("updates") == updates)
             full = rows.filter(pl.col("series") == "full()")
-            for (name,), lines in pl.concat([full, part.filter(pl.col("series") != "full()")]).group_by(
-                "series", maintain_order=True
-            ):
-                along_tau(axes, lines, "perplexity", name, shift=1.0)
+            others = part.filter(pl.col("series") != "full()")
+            names = others["series"].unique(maintain_order=True).to_list()
+            along_tau(axes, full, "perplexity", "full()", label="full(), an update every 64 steps")
+            for i, name in enumerate(names):
+                beside = 1.05 ** (i - (len(names) - 1) / 2)
+                along_tau(axes, others.filter(pl.col("series") == name), "perplexity", name, shift=beside)
             for column, name in GRAMS.items():
                 level = float(np.exp(best[column][0]))
                 axes.axhline(level, color="0.5", linestyle=":", linewidth=1)

@@ -3,11 +3,14 @@
 from itertools import product
 
 import matplotlib.pyplot as plt
+import numpy as np
 import polars as pl
+import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.experiments import load
 from tbptt_jax.named import name_in
+from tbptt_jax.plots.names import apart
 from tbptt_jax.plots.style import OTHERS, STYLES, style_of, styles_of
 
 
@@ -73,3 +76,16 @@ def test_influence_balancing_draws_the_lengths_that_it_has():
     drawn = [line.get_label() for line in figure.axes[0].lines]
     plt.close(figure)
     assert sorted(drawn) == ["window, τ = 12; rate 0.1", "window, τ = 50; rate 0.1"]
+
+
+@pytest.mark.parametrize(
+    ("heights", "places"),
+    [
+        ([0.2, 0.8], [0.2, 0.8]),
+        ([0.5, 0.5, 0.51], [0.5, 0.57, 0.64]),
+        ([0.98, 0.99, 3.0], [0.86, 0.93, 1.0]),
+        ([0.0] * 21, np.linspace(0, 1, 21)),
+    ],
+)
+def test_names_stand_at_their_heights_or_as_near_as_others_let_them(heights, places):
+    assert apart(heights, 0.0, 1.0) == pytest.approx(places)
