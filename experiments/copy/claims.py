@@ -23,7 +23,19 @@ def compare(sentence: str, ours: Side, theirs: Side, direction: str, margin: flo
     return Claim(sentence, AICHER, "perplexity", ours, theirs, direction, margin, True, ("task",), average="median")
 
 
+def learns(sentence: str, where: pl.Expr) -> Claim:
+    """Each length is asked apart: its perplexity is a tenth below that of what cannot recall, and more."""
+    ours, blind = (
+        Side(name, FIXED_K & where, best=("learning_rate",), quantity=quantity)
+        for name, quantity in (("fixed truncations", ""), ("what cannot recall", "blind"))
+    )
+    how = {"margin": 0.1, "ratio": True, "each": ("task", "tau"), "average": "median"}
+    return Claim(sentence, AICHER, "perplexity", ours, blind, "below", **how)
+
+
 CLAIMS = (
+    learns("Truncations of 10 steps, the longest line, and more learn to copy.", TAU >= 10),
+    learns("A truncation of 5 learns too.", TAU.min() == TAU),
     compare("A truncation of 5 ends a tenth above the best fixed one, and more.", SHORTEST, BEST, "above", 0.1),
     compare("The longest truncation, of 30, ends above the best fixed one.", LONGEST, BEST, "above", 0.0),
     compare("Adaptive truncation ends below the best fixed one.", ADAPTIVE, BEST, "below", 0.0),

@@ -80,10 +80,10 @@ class Claim:
     """`quantity` of one side is below (above, level with) that of the other, or a number, in each setting.
 
     What decides is the `average` of the paired differences over seeds: their mean, or their median, where single
-    networks run away or outcomes are all or nothing. `margin` is the smallest difference that matters; with `ratio`, a
-    part of the other side (0.02: two in a hundred), and differences are those of logarithms. A setting is a value of
-    the columns `each`; a claim that is made of a `share` of the settings is decided by that share. `SEEDS` are the
-    columns that tell seeds apart.
+    networks run away or outcomes are all or nothing. `margin` is the smallest difference that matters. With `ratio`
+    differences are those of logarithms, and the margin is a factor of 1 + margin in either way (0.1: a tenth above, or
+    as far below, which is 9.1 %). A setting is a value of the columns `each`; a claim that is made of a `share` of the
+    settings is decided by that share. `SEEDS` are the columns that tell seeds apart.
     """
 
     sentence: str
