@@ -82,7 +82,8 @@ class Layer(Cell):
     """As `rnn` and the command line call it."""
 
     def __post_init__(self):
-        if self.radius is not None and not self.radius >= 0:
+        is_number = isinstance(self.radius, int | float | np.number) and 0 <= self.radius < np.inf
+        if self.radius is not None and not is_number:
             raise UserError(f"radius: a number of at least 0 is needed, got {self.radius!r}")
 
     def init(self, key: Array):

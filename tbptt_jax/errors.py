@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 
@@ -12,6 +13,13 @@ class UserError(ValueError):
 
 class Stopped(UserError):
     """A run cannot go on, for a reason outside its cells: what was recorded is kept, and the same command goes on."""
+
+
+def require_count(option: str, value: Any, minimum: int = 1) -> int:
+    """A whole number, of Python's or another library's, as Python's."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+        raise UserError(f"{option}: a whole number of at least {minimum} is needed, got {value!r:.80}")
+    return int(value)
 
 
 def choose(option: str, name: str, allowed: Mapping[str, Any]) -> Any:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from tbptt_jax.errors import UserError
+
 
 def is_float(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
@@ -15,6 +17,12 @@ def is_float(leaf: Any) -> bool:
 def is_key(leaf: Any) -> bool:
     """Whether an array is one of keys, with which nothing is computed."""
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def require_random_key(key: Any) -> None:
+    """A key of `jax.random`, of the new kind or the old, and not a seed or nothing."""
+    if not isinstance(key, jax.Array) or not (is_key(key) or key.dtype == jnp.uint32):
+        raise UserError(f"key: a key such as jax.random.key(0) is needed, got {key!r:.80}")
 
 
 def all_finite(tree: PyTree) -> Array:

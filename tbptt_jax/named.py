@@ -160,6 +160,8 @@ def name_in(text: str) -> str:
 
 def read_call(option: str, text: str, classes: Mapping[str, Any], base: Any) -> Call:
     """What a text such as "segment(tau=8)", "segment" or "my_file.py:Mine" says; nothing is evaluated."""
+    if not isinstance(text, str):
+        raise UserError(f"{option}: a text such as {FORM!r} is needed, got {text!r:.80}")
     path, colon, call = text.strip().rpartition(".py:")
     name, given = parse_call(option, call if colon else text)
     file = f"{path}.py" if colon else ""

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.cells import CELLS, Cell, Layer, Stack, SummedLayer, step_of
 from tbptt_jax.diagonal_cells import DIAGONAL_CELLS
-from tbptt_jax.errors import UserError, choose
+from tbptt_jax.errors import UserError, choose, require_count
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Model, Params, Solve, State
 
@@ -107,9 +107,8 @@ def rnn(
     Returns:
         The network, a Model.
     """
-    for name, value in (("inputs", inputs), ("hidden", hidden), ("outputs", outputs), ("layers", layers)):
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
+    inputs, hidden = require_count("inputs", inputs), require_count("hidden", hidden)
+    outputs, layers = require_count("outputs", outputs), require_count("layers", layers)
     if dtype is not None:
         dtype = as_floats(dtype)
     loss = loss if callable(loss) else choose("loss", loss, LOSSES)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tbptt_jax.errors import UserError
+from tbptt_jax.errors import UserError, require_count
 
 
 class NGrams:
@@ -15,8 +15,7 @@ class NGrams:
     def __init__(self, text: np.ndarray, classes: int, order: int) -> None:
         if not 1 <= classes <= 256:
             raise UserError(f"classes: a number from 1 to 256 is needed, got {classes}")
-        if order < 1:
-            raise UserError(f"order: a number of at least 1 is needed, got {order}")
+        order = require_count("order", order)
         self.classes, self.order = classes, order
         self.counts: dict[bytes, np.ndarray] = {}
         self.found: dict[bytes, np.ndarray] = {}

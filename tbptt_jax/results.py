@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tbptt_jax.errors import UserError
+from tbptt_jax.errors import UserError, choose
 from tbptt_jax.experiments import load as load_experiment
 from tbptt_jax.experiments import names
 from tbptt_jax.lab.grid import Choices
@@ -32,7 +32,10 @@ def load_results(
     Returns:
         A row for every row that a cell measured.
     """
-    asked = Choices(scale, **choices)
+    for name_of_choice in choices:
+        choose("load_results", name_of_choice, vars(Choices()))
+    texts = {one: [value] if isinstance(value, str) else value for one, value in choices.items()}
+    asked = Choices(scale, **texts)
     if not name.endswith(".py") and "/" not in name and name not in names():
         path = asked.place(Path(results) / name) / TABLE
         if path.is_file():

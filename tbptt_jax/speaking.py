@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Int
 
-from tbptt_jax.errors import UserError
+from tbptt_jax.errors import UserError, require_count
+from tbptt_jax.leaves import require_random_key
 from tbptt_jax.models import Model, Params
 from tbptt_jax.tasks.text import Text
 
@@ -37,8 +38,10 @@ def sample_text(
     Returns:
         `start` and what was added.
     """
-    if not isinstance(length, int) or length < 1:
-        raise UserError(f"length: a whole number of at least 1 is needed, got {length!r}")
+    if not isinstance(text, Text):
+        raise UserError(f"text: a task of text is needed, such as tb.TimeMachine(), got {text!r:.80}")
+    require_random_key(key)
+    length = require_count("length", length)
     if not temperature > 0:
         raise UserError(f"temperature: a number above 0 is needed, got {temperature!r}")
     vocabulary = text.corpus().vocabulary

@@ -52,7 +52,7 @@ def test_the_loss_of_a_row_sees_what_the_row_has_shown():
         ((np.array([300, 1]), 256, 1), "text: symbols from 0 to 255 are needed, got 1 to 300"),
         ((np.array([-1, 1]), 3, 1), "text: symbols from 0 to 2"),
         ((np.eye(3), 3, 1), "text: whole numbers"),
-        ((np.array(TEXT), 3, 0), "order: a number of at least 1"),
+        ((np.array(TEXT), 3, 0), "order: a whole number of at least 1"),
         ((np.array(TEXT), 300, 1), "classes: a number from 1 to 256"),
     ],
 )

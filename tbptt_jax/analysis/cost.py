@@ -67,6 +67,7 @@ def cost(est: Estimator, model: Model | Loss, params: Params, batch: Batch | PyT
     """
     est = fitted(est, model)
     key = jax.random.key(0) if key is None else key
+    params, batch = jax.tree.map(filled, (params, batch))
 
     def estimate(params, batch, key):
         carry = est.init(model, params, batch, key)
@@ -76,6 +77,11 @@ def cost(est: Estimator, model: Model | Loss, params: Params, batch: Batch | PyT
     flops, depth = count(estimate, params, batch, key)
     states = est.states_alive(sequence_shape(batch)[0]) if isinstance(model, Model) else None
     return Cost(flops, memory.temp_size_in_bytes, memory.output_size_in_bytes, states, depth)
+
+
+def filled(leaf: Any) -> Any:
+    """An array in the place of one of which only the shape is given."""
+    return jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
 
 
 def count(function: Callable, *arguments: Any) -> tuple[int, int]:

@@ -19,8 +19,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from tbptt_jax.analysis.precision import exactly
-from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.errors import UserError, require_count
+from tbptt_jax.estimators.base import Estimator, require_estimator
 from tbptt_jax.models import Batch, Model, Params, chunk_loss, loss_weights, sequence_shape, takes_resets
 
 
@@ -50,8 +50,9 @@ def evolution(est: Estimator, model: Model, params: Params, batch: Batch, chunk:
     Returns:
         The mean and the variance of the estimate of the stream's gradient, put together from its chunks.
     """
+    require_estimator(est)
     length, _ = sequence_shape(batch)
-    if length % chunk:
+    if length % require_count("chunk", chunk):
         raise UserError(f"chunk: a divisor of the {length} steps is needed, got {chunk}")
     noise = est.noise_law()
     if noise is None or est.chunks is not None:

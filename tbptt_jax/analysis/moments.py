@@ -31,7 +31,7 @@ from tbptt_jax.analysis.foreseen import foreseen, predictor
 from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.critics.base import Critic
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator, cut_estimate
+from tbptt_jax.estimators.base import Estimator, cut_estimate, require_estimator
 from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 from tbptt_jax.estimators.predicted import estimate_across
 from tbptt_jax.gradients.cuts.kinds import Gates
@@ -47,6 +47,7 @@ def compiled(function: Callable) -> Callable:
 
     @wraps(function)
     def called(est: Estimator, model: Model, params: Params, batch: Batch) -> Any:
+        require_estimator(est)
         try:
             hash(est)
         except TypeError:

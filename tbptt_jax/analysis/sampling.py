@@ -30,9 +30,10 @@ from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.analysis.of_loss import Loss, exact_gradient, fitted
 from tbptt_jax.devices import over_devices
-from tbptt_jax.errors import UserError
+from tbptt_jax.errors import UserError, require_count
 from tbptt_jax.estimators.base import Estimator, warmed_up
 from tbptt_jax.jax_internals import is_traced
+from tbptt_jax.leaves import require_random_key
 from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.noise import noise_key, with_noise
 
@@ -101,10 +102,8 @@ def measure(
     """
     if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
         raise UserError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
-    if not isinstance(at_once, int) or at_once < 1:
-        raise UserError(f"at_once: a whole number of at least 1 is needed, got {at_once!r}")
-    if not isinstance(warmup, int) or warmup < 0:
-        raise UserError(f"warmup: a whole number of at least 0 is needed, got {warmup!r}")
+    require_random_key(key)
+    at_once, warmup = require_count("at_once", at_once), require_count("warmup", warmup, 0)
     if not 0 < level < 1:
         raise UserError(f"level: a number between 0 and 1 is needed, got {level!r}")
     est = fitted(est, model)

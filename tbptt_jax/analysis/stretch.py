@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.errors import UserError, require_count
+from tbptt_jax.estimators.base import Estimator, require_estimator
 from tbptt_jax.estimators.laws import Fixed, Independent, Law, Patterns, Renewal
 
 
@@ -48,6 +48,8 @@ def averaged_stretch(est: Estimator, length: int) -> float:
 
 
 def of_law(est: Estimator, length: int, asked: str, of_walk: Callable, of_pattern: Callable) -> float:
+    require_estimator(est)
+    length = require_count("length", length)
     found = by_law(est.law(length), est, length, of_walk, of_pattern)
     if found is None:
         raise UserError(f"{asked}: an estimator is needed of which it is known how it cuts, got {est}")

@@ -25,9 +25,10 @@ from jax import lax
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.devices import over_devices
-from tbptt_jax.errors import UserError
+from tbptt_jax.errors import UserError, require_count
 from tbptt_jax.estimators.base import Estimator, require_estimator
 from tbptt_jax.jax_internals import program
+from tbptt_jax.leaves import require_random_key
 from tbptt_jax.models import Model, loss, sequence_shape
 from tbptt_jax.noise import Drawing
 from tbptt_jax.tasks.base import Task
@@ -109,18 +110,22 @@ def train(
         raise UserError(
             f"model, est, task: a Model, an estimator and a Task are needed, got {model!r:.80}, {task!r:.80}"
         )
-    for name, value in (("steps", steps), ("evaluations", evaluations), ("seeds", 1 if seeds is None else seeds)):
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{name}: a whole number of at least 1 is needed, got {value!r}")
-    if not isinstance(update_every, int) or update_every < 1:
-        raise UserError(f"update_every: a whole number of at least 1 is needed, got {update_every!r}")
+    require_random_key(key)
+    steps, evaluations = require_count("steps", steps), require_count("evaluations", evaluations)
+    update_every = require_count("update_every", update_every)
+    seeds = None if seeds is None else require_count("seeds", seeds)
+    at_once = None if at_once is None else require_count("at_once", at_once)
+    if watch is not None and not callable(watch):
+        raise UserError(f"watch: a function of the parameters is needed, or None, got {watch!r:.80}")
+    if not callable(optimizer) and not isinstance(optimizer, optax.GradientTransformation):
+        raise UserError(f"optimizer: one of optax is needed, such as optax.adam(1e-3), got {optimizer!r:.80}")
     by_rate = not isinstance(optimizer, optax.GradientTransformation)
     if by_rate != (learning_rates is not None):
         raise UserError(
             "optimizer, learning_rates: an optax optimizer is needed where no learning rates are given, and a function "
             f"from a rate to an optimizer, such as optax.sgd, where they are; got {optimizer!r} and {learning_rates!r}"
         )
-    rates = np.asarray([0.0] if learning_rates is None else learning_rates, float)
+    rates = np.asarray([0.0]) if learning_rates is None else checked_rates(learning_rates)
     stops = np.unique(np.linspace(0, steps, min(evaluations, steps) + 1).round().astype(int))[1:]
     keys = jax.random.split(key, seeds or 1)
     each_rate, each_key = (
@@ -155,6 +160,16 @@ def train(
             )
     shape = (*(() if learning_rates is None else (len(rates),)), *(() if seeds is None else (seeds,)))
     return history(stops, record, runs, shape)
+
+
+def checked_rates(learning_rates: Any) -> np.ndarray:
+    try:
+        rates = np.asarray(learning_rates, float)
+    except (TypeError, ValueError):
+        rates = np.zeros(0)
+    if rates.ndim != 1 or not rates.size:
+        raise UserError(f"learning_rates: a list of numbers is needed, got {learning_rates!r:.80}")
+    return rates
 
 
 def after_a_leg(programs: "Programs", rates: Array, runs: Run, updates: int) -> tuple[Run, Array, float]:
