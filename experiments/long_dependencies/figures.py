@@ -26,9 +26,10 @@ def means(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def smallest(table: pl.DataFrame) -> Any:
-    """A map: of each estimator, the smallest mean length at which nine tenths of the blind loss are removed."""
-    rows = means(table).filter(pl.col("tau").is_not_null())
-    rows = needed(rows, "truncations with a τ are needed")
+    """A map: of each estimator, the smallest mean length at which nine tenths of the blind loss are removed on average;
+    hollow where there is none, all credit too."""
+    every = means(table)
+    rows = needed(every.filter(pl.col("tau").is_not_null()), "truncations with a τ are needed")
     tasks, taus = rows["task"].unique(maintain_order=True).to_list(), sorted(rows["tau"].unique())
     figure, (axes_row,) = panels(1, len(tasks), width=3.2, height=2.7, sharey=True)
     never = taus[-1] * 2
@@ -39,17 +40,23 @@ def smallest(table: pl.DataFrame) -> Any:
         for i, name in enumerate(series):
             solved = part.filter((pl.col("series") == name) & (pl.col("learned") > SOLVED))
             first = dict(solved.group_by("distance").agg(pl.col("tau").min()).rows())
-            heights = [first.get(distance, never) * 1.05 ** (i - 1.5) for distance in distances]
-            axes.plot(distances, heights, label=name, **style_of(name))
+            beside, look = 1.05 ** (i - 1.5), style_of(name)
+            heights = [first.get(distance, np.nan) * beside for distance in distances]
+            axes.plot(distances, heights, label=name, **look)
+            none = [distance * beside**2 for distance in distances if distance not in first]
+            axes.plot(none, [never] * len(none), **look | {"linestyle": "none", "markerfacecolor": "white"})
+        of_all = every.filter((pl.col("task") == task) & (pl.col("series") == "full()") & (pl.col("learned") <= SOLVED))
+        look = style_of("full()") | {"linestyle": "none", "markerfacecolor": "white"}
+        axes.plot(of_all["distance"], [1.3 * never] * of_all.height, label="full(), not learned", **look)
         axes.plot(distances, [d + 1 for d in distances], color="0.6", linewidth=0.8, linestyle=":", zorder=0)
         axes.annotate("sees all", (distances[0], distances[0] + 1), fontsize=7, color="0.5", ha="left", va="bottom")
-        axes.set(xscale="log", yscale="log", xlabel="distance (steps)", title=task, ylim=(taus[0] / 1.4, never * 1.5))
+        axes.set(xscale="log", yscale="log", xlabel="distance (steps)", title=task, ylim=(taus[0] / 1.4, never * 1.6))
         axes.set_xticks(distances, [str(d) for d in distances])
         axes.set_yticks([*taus, never], [*map(str, taus), "none"])
         axes.minorticks_off()
     axes_row[0].set_ylabel("smallest τ that learns it")
     handles, labels = axes_row[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=7)
     figure.suptitle(message(rows), fontsize=9.5, x=0.02, ha="left")
     return figure
 
