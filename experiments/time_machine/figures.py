@@ -67,7 +67,7 @@ def by_length(best: pl.DataFrame):
             axes.set(yscale="log")
             axes.set_yticks([4, 4.5, 5, 5.5, 6, 6.5], labels=["4", "4.5", "5", "5.5", "6", "6.5"])
             axes.minorticks_off()
-        axes_row[0].set_ylabel("perplexity on the report set")
+        axes_row[0].set_ylabel("perplexity on the report set\n(bars: all networks)")
     handles: dict[str, Any] = {}
     for axes in grid.flat:
         handles |= dict(zip(*reversed(axes.get_legend_handles_labels())))
