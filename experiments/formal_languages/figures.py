@@ -59,8 +59,9 @@ def panel(left: Any, right: Any, part: pl.DataFrame, published: dict[str, float]
     for draw_line in (left.axhline, right.axvline):
         draw_line(part["best"][0], color="black", linewidth=0.8)
         draw_line(part["blind"][0], color="black", linewidth=0.8, linestyle=":")
+    blind = part["blind"][0]
     medians = part.group_by("estimator").agg(pl.col("bits").median())["bits"]
-    top = max(part["blind"][0], min(medians.max(), 2 * part["blind"][0]))  # above it lie runs that ran away
+    top = max(blind, medians.filter(medians < 1.5 * blind).max() or 0)  # above it lie runs that ran away
     left.xaxis.set_major_formatter(in_thousands)
     left.set(ylim=(0.95 * part["best"][0], 1.15 * top))
     name_at_the_right(left, lines)
