@@ -186,3 +186,12 @@ def test_a_file_may_hold_the_words_and_the_command_line_wins(tmp_path, capfd):
         words.write_text(text)
         code, output = tbptt(capfd, *line, results=tmp_path)
         assert code == 2 and said in output
+
+
+@thorough
+def test_a_file_of_the_working_folder_hides_no_module(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("copy", "random", "typing"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('the file beside, not the module')")
+    code, said = tbptt(capfd, "run", TOY, "--scale", "smoke", results=tmp_path)
+    assert code == 0, said
