@@ -29,7 +29,8 @@ def load(name: str) -> Experiment:
         raise UserError(f"experiment: one Experiment is needed in {name}, found {len(found)}")
     own = found[0].name
     if own in names() and not module.__name__.endswith(f"experiments.{own}"):
-        is_its_file = Path(name).resolve() == (Path(__file__).parent / own).resolve()
+        its_place = (Path(__file__).parent / own).resolve()
+        is_its_file = Path(name).resolve() in (its_place, its_place / "__init__.py")
         if not is_its_file:  # both would keep their results in one folder
             raise UserError(f"experiment: {name} has the name of one that is installed, {own!r}; give it another")
     return found[0]

@@ -6,6 +6,7 @@ W_hh `[G·H, H]` and b_h `[G·H]`, the G blocks of a gated cell one above the ot
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import jax
@@ -82,8 +83,8 @@ class Layer(Cell):
     """As `rnn` and the command line call it."""
 
     def __post_init__(self):
-        is_number = isinstance(self.radius, int | float | np.number) and 0 <= self.radius < np.inf
-        if self.radius is not None and not is_number:
+        is_number = np.shape(self.radius) == () and isinstance(self.radius, Real | Array | np.ndarray)
+        if self.radius is not None and not (is_number and 0 <= self.radius < np.inf):
             raise UserError(f"radius: a number of at least 0 is needed, got {self.radius!r}")
 
     def init(self, key: Array):

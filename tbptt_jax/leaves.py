@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.errors import UserError
@@ -21,7 +22,8 @@ def is_key(leaf: Any) -> bool:
 
 def require_random_key(key: Any) -> None:
     """A key of `jax.random`, of the new kind or the old, and not a seed or nothing."""
-    if not isinstance(key, jax.Array) or not (is_key(key) or key.dtype == jnp.uint32):
+    is_old = isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32 and key.ndim > 0
+    if not is_old and not (isinstance(key, jax.Array) and is_key(key)):
         raise UserError(f"key: a key such as jax.random.key(0) is needed, got {key!r:.80}")
 
 

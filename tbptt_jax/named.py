@@ -8,11 +8,12 @@ import ast
 import dataclasses
 import inspect
 from collections.abc import Iterable, Mapping
-from functools import wraps
+from functools import cache, wraps
 from importlib.metadata import entry_points
 from inspect import isabstract
+from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -51,13 +52,13 @@ class Named:
         if own is not None:  # what a class checks itself comes after
 
             @wraps(own)
-            def checked(self: Any) -> None:
+            def checked(self: Any, *only_for_init: Any) -> None:
                 require_kinds(self)
-                own(self)
+                own(self, *only_for_init)
 
             cls.__post_init__ = checked  # type: ignore[method-assign]
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, *only_for_init: Any) -> None:
         require_kinds(self)
 
     def __str__(self) -> str:
@@ -84,15 +85,27 @@ class Named:
         self.require(field, f"a whole number of at least {minimum}", holds)
 
 
+@cache
+def kinds_of(cls: type) -> Mapping[str, Any]:
+    """What the fields of a class are said to be; nothing where that names what is not there."""
+    try:
+        return get_type_hints(cls)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
 def require_kinds(value: Any) -> None:
     """An error where a field holds what is not of its kind: a flag that is no flag, several numbers for one."""
+    kinds = kinds_of(type(value))
     for field in dataclasses.fields(value):
-        held, allowed = getattr(value, field.name), ""
-        if field.type is bool and not isinstance(held, bool | np.bool_):
+        held, kind, allowed = getattr(value, field.name), kinds.get(field.name), ""
+        if held is field.default:
+            continue
+        if kind is bool and not isinstance(held, bool | np.bool_) and np.asarray(held).dtype != bool:
             allowed = "True or False"
-        elif field.type is str and not isinstance(held, str):
+        elif kind is str and not isinstance(held, str | PathLike):
             allowed = "a text"
-        elif field.type in (Whole, Real, int, float) and isinstance(held, str | tuple | list | dict | type(None)):
+        elif kind in (Whole, Real, int, float) and isinstance(held, str | tuple | list | dict | type(None)):
             allowed = "a number"
         elif field.name in value.inside and not isinstance(held, Named | type(None)):
             allowed = f"None, or a {field.name}"

@@ -24,7 +24,7 @@ def compare(sentence: str, ours: Side, theirs: Side, direction: str, margin: flo
 
 
 def learns(sentence: str, where: pl.Expr) -> Claim:
-    """Each length is asked apart: its perplexity is a tenth below that of what cannot recall, and more."""
+    """Each length is asked apart: its perplexity is below that of what cannot recall by a factor of 1.1 and more."""
     ours, blind = (
         Side(name, FIXED_K & where, best=("learning_rate",), quantity=quantity)
         for name, quantity in (("fixed truncations", ""), ("what cannot recall", "blind"))

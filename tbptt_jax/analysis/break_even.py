@@ -22,7 +22,7 @@ from jaxtyping import Array
 from tbptt_jax.analysis.moments import expected_gradient, variance
 from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.errors import UserError
-from tbptt_jax.estimators.base import Estimator
+from tbptt_jax.estimators.base import Estimator, require_estimator
 from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 GROUPS = 16
@@ -106,6 +106,8 @@ def break_even(unbiased: Estimator, biased: Estimator, model: Model, params: Par
     Returns:
         n*, and what it is made of.
     """
+    for est in (unbiased, biased):
+        require_estimator(est)
     if unbiased.unbiased == "never":
         raise UserError(f"break_even: an unbiased estimator is needed first, got {unbiased}")
 

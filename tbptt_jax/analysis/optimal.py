@@ -1,6 +1,7 @@
 """The probabilities for which randomized truncation has the least variance, and those of a telescope."""
 
 from functools import partial
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,8 @@ def optimal_keeps(model: Model, params: Params, batch: Batch, keep: Array | floa
     Returns:
         The probabilities `[T]`, for `scheduled(keeps)`.
     """
-    if not is_traced(keep) and not (np.shape(keep) == () and 0 < keep <= 1):
+    is_number = isinstance(keep, Real | Array | np.ndarray) and np.shape(keep) == ()
+    if not is_traced(keep) and not (is_number and 0 < keep <= 1):
         raise UserError(f"keep: a number above 0 and at most 1 is needed, got {keep!r:.80}")
     return of_least_variance(model, params, batch, jnp.asarray(keep, float))
 

@@ -20,6 +20,7 @@ the result does not depend on the number of devices over which the groups are sp
 """
 
 from functools import partial
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -100,7 +101,7 @@ def measure(
     Returns:
         Each figure with its interval.
     """
-    if not isinstance(samples, int) or samples < 2 * GROUPS or samples % GROUPS:
+    if not isinstance(samples, Integral) or samples < 2 * GROUPS or samples % GROUPS:
         raise UserError(f"samples: a multiple of {GROUPS}, at least {2 * GROUPS}, is needed, got {samples!r}")
     require_random_key(key)
     at_once, warmup = require_count("at_once", at_once), require_count("warmup", warmup, 0)

@@ -1,6 +1,7 @@
 """The loops of a JAX program, found in its jaxpr: how long they are, what they carry, and where they stand."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -155,9 +156,9 @@ def choose_loops(loops: Loops, where: Any) -> list[Loop]:
 
 def matches(loop: Loop, where: Any) -> bool:
     """By length, by a part of its scope or of its place in the source, or by a function of the loop."""
-    if isinstance(where, bool) or not (isinstance(where, int | str) or callable(where)):
+    if isinstance(where, bool) or not (isinstance(where, Integral | str) or callable(where)):
         raise UserError(f"truncate: where must be a length, a text or a function of a Loop, got {where!r}")
-    if isinstance(where, int):
+    if isinstance(where, Integral):
         return loop.length == where
     if isinstance(where, str):
         return where in loop.scope or where in loop.source

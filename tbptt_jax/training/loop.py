@@ -132,7 +132,8 @@ def train(
         jnp.repeat(jnp.asarray(rates, jnp.result_type(float)), len(keys)),
         jnp.tile(keys, len(rates)),
     )
-    programs = compiled(model, est, task, optimizer, by_rate, update_every, watch, len(each_key), at_once)
+    read = tuple(sorted(task.data().items()))
+    programs = compiled(model, est, task, optimizer, by_rate, update_every, watch, len(each_key), at_once, read)
 
     runs = programs.begin(each_rate, each_key)
     batch_size = sequence_shape(jax.eval_shape(task.batch, key))[1]
@@ -248,8 +249,10 @@ def compiled(
     watch: Any,
     count: int,
     at_once: Any,
+    data: tuple = (),
 ) -> Programs:
-    """The programs of a training of so many runs; the estimator's numbers are constants in them."""
+    """The programs of a training of so many runs; the estimator's numbers are constants in them, and so is what the
+    task reads from files, of which `data` are the digests."""
     learning, read = (Drawing(model), Noisy(task, model)) if model.draws else (model, task)
 
     def optimizer_of(rate):

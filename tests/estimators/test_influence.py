@@ -261,6 +261,15 @@ class Choosing(tb.Model):
             return jnp.floor(flag) * together + apart
         if self.way == "relu":
             return apart + jax.nn.relu(state @ params["W"] - 5 + 7 * flag)
+        if self.way == "a whole number":
+            count = (flag >= 1).astype(int)
+            return count * together + (1 - count) * apart
+        if self.way == "a table":
+            return jnp.stack([apart, together])[(flag[:, 0] >= 1).astype(int)[0]]
+        if self.way == "of both signs":
+            return jnp.where(flag >= 1, together, -together)
+        if self.way == "masked":
+            return jax.nn.sigmoid(jnp.where(flag >= 1, state @ params["W"], -jnp.inf)) + apart
         if self.way == "cond":
             choose = jax.vmap(lambda flag, *ways: jax.lax.cond(flag[0] >= 1, lambda: ways[0], lambda: ways[1]))
             return choose(flag, together, apart)
@@ -273,10 +282,37 @@ class Choosing(tb.Model):
         return jnp.sum((output - target) ** 2, axis=-1)
 
 
-@pytest.mark.parametrize("way", ["where", "a product", "floor", "relu", "cond", "a loop"])
+WAYS = [
+    *("where", "a product", "floor", "relu", "a whole number", "a table", "of both signs", "masked", "cond", "a loop"),
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_what_a_step_connects_is_seen_in_all_of_its_branches(way):
     inputs = jax.random.normal(jax.random.key(1), (6, 2, 4)).at[:, :, 0].set((jnp.arange(6) % 2)[:, None])
     model, batch = Choosing(way), tb.Batch(inputs, jnp.zeros((6, 2, 3)))
     params = model.init(jax.random.key(0))
     exact = jax.jit(jax.grad(tb.loss, 1), static_argnums=0)(model, params, batch)
     assert distance(tb.gradient(tb.RTRL(), model, params, batch), exact) < 1e-12
+
+
+def test_what_saturates_in_one_branch_is_seen_in_another():
+    """A sum of all branches would hide it; and a loop that chooses, within a cell, counts as dense."""
+
+    class Clipped(tb.SummedLayer):
+        def activate(self, state, summed):
+            return jnp.tanh(jnp.minimum(summed, 20.0)) + 0.1 * jnp.where(summed > 0, summed, -summed)
+
+    class Turning(tb.SummedLayer):
+        def activate(self, state, summed):
+            return jax.lax.fori_loop(0, 2, lambda i, h: 0.5 * jax.nn.relu(h) + 0.1 * h, summed)
+
+    batch = tb.Batch(jax.random.normal(jax.random.key(1), (5, 2, 3)), jnp.ones((5, 2), int))
+    for cell in (Clipped, Turning):
+        model = tb.rnn(cell, 3, 4, 2)
+        params = model.init(jax.random.key(0))
+        exact = jax.jit(jax.grad(tb.loss, 1), static_argnums=0)(model, params, batch)
+        for est in (tb.RTRL(), tb.SnAp(4)):
+            assert distance(tb.gradient(est, model, params, batch), exact) < 1e-12
+        near = tb.gradient(tb.SnAp(), model, params, batch)
+        assert 0 < distance(near, exact) < 0.3

@@ -12,6 +12,7 @@ import pytest
 
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
+from tbptt_jax.files import import_file
 from tests.problems import announce, distance, problem
 from tests.tiers import thorough
 
@@ -249,6 +250,7 @@ from dataclasses import dataclass
 import jax, jax.numpy as jnp
 import tbptt_jax as tb
 from tbptt_jax.analysis.cost import count
+from tbptt_jax.files import import_file
 
 @dataclass(frozen=True)
 class Mine(tb.GatedEstimator):
@@ -291,3 +293,22 @@ def test_a_whole_number_is_a_constant_and_an_array_is_not():
 def test_a_field_holds_what_is_of_its_kind(make, words):
     with pytest.raises(tb.UserError, match=words):
         make()
+
+
+def test_a_class_of_a_users_own_says_what_its_fields_are(tmp_path):
+    """Annotations that are texts count too; defaults and what is only for `__init__` pass."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import InitVar, dataclass\n"
+        "import jax.numpy as jnp\nimport tbptt_jax as tb\n\n\n"
+        "@dataclass(frozen=True)\nclass Mine(tb.GatedEstimator):\n"
+        "    flag: bool = False\n    depth: int = None\n    scale: InitVar[float] = 1.0\n    unbiased = 'chunk'\n\n"
+        "    def __post_init__(self, scale):\n        assert scale == 2.0\n\n"
+        "    def gates(self, key, length, batch_size):\n        return jnp.ones((length, batch_size))\n"
+    )
+    mine = vars(import_file("test", file))["Mine"]
+    assert mine(scale=2.0).depth is None and mine(scale=2.0, depth=3).depth == 3
+    with pytest.raises(tb.UserError, match="mine: flag must be True or False, got 'no'"):
+        mine(scale=2.0, flag="no")
+    assert tb.Randomized(0.9, shared=jnp.array(True)).shared

@@ -7,6 +7,7 @@ that are made again from the block's first.
 
 from functools import cache
 from math import ceil, comb, sqrt
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,9 +54,9 @@ def kept(states: int | str | None, length: int) -> int | None:
         return None
     if states == "sqrt":
         return min(length, 2 * ceil(sqrt(length)))
-    if isinstance(states, bool) or not isinstance(states, int) or states < 1:
+    if isinstance(states, bool) or not isinstance(states, Integral) or states < 1:
         raise UserError(f'states: a whole number of at least 1, or "sqrt", is needed, got {states!r}')
-    return min(states, length)
+    return min(int(states), length)
 
 
 def reach(states: int, passes: int) -> int:

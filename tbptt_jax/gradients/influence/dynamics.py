@@ -14,7 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.jax_internals import Undecided, all_cases, depends_on
+from tbptt_jax.jax_internals import AllCases, Undecided, depends_on
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Model, Params
 
@@ -132,8 +132,8 @@ class Dynamics:
 
 
 def patterns(model: Model, params: Params, state: PyTree, x: PyTree) -> tuple[np.ndarray, np.ndarray]:
-    """As `Dynamics.patterns`, from the matrices at random points, while the program is being traced, of a step that
-    takes all of its branches at once."""
+    """As `Dynamics.patterns`, from the matrices at random points, while the program is traced: of the step, and of one
+    that takes all of its branches, or any."""
     leaves, structure = jax.tree.flatten(jax.eval_shape(lambda tree: tree, (params, state, x)))
     return patterns_of_shapes(model, structure, tuple(leaves))
 
@@ -156,11 +156,18 @@ def patterns_of_shapes(model: Model, structure: Any, leaves: tuple) -> tuple[np.
         def matrices(key):
             params, state, x = drawn(key, shapes)
             step = Dynamics(model, params, state, x).at(state, x)
-            slopes = jax.jacrev(all_cases(step.flow), (1, 0))(step.params, step.state)
-            return tuple(slope != 0 for slope in slopes)  # what is no number is not 0
+            return seen_by(step.flow, (1, 0), key, step.params, step.state)
 
         seen = jax.jit(lambda keys: jax.lax.map(matrices, keys))(jax.random.split(jax.random.key(0), DRAWS))
     jacobian, direct = (np.logical_or.reduce(np.asarray(part)) for part in seen)
     for pattern in (jacobian, direct):
         pattern.flags.writeable = False
     return jacobian, direct
+
+
+def seen_by(function: Callable, argnums: Any, key: Array, *arguments: Array) -> PyTree:
+    """Where derivatives of a function are not 0, at these arguments and whatever it chooses there."""
+    every = AllCases(function, *arguments)
+    ways = [function, partial(every, key)] if every.is_needed else [function]
+    slopes = [jax.jacrev(way, argnums)(*arguments) for way in ways]
+    return jax.tree.map(lambda *leaves: jnp.any(jnp.stack([leaf != 0 for leaf in leaves]), axis=0), *slopes)

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from tbptt_jax.cells import SummedLayer
 from tbptt_jax.errors import UserError
-from tbptt_jax.gradients.influence.dynamics import DRAWS, Dynamics, Step
-from tbptt_jax.jax_internals import all_cases
+from tbptt_jax.gradients.influence.dynamics import DRAWS, Dynamics, Step, seen_by
+from tbptt_jax.jax_internals import Undecided
 
 
 def declared_layer(dynamics: Dynamics) -> SummedLayer | None:
@@ -103,13 +103,19 @@ def output_by_state(cell: SummedLayer, dynamics: Dynamics, old: Float[Array, "S 
 
 def sums_that_reach(cell: SummedLayer, dynamics: Dynamics) -> np.ndarray:
     """Which of its G sums each of the S numbers of a unit depends on, `[S, G]`, by derivatives at random points."""
+    states = dynamics.hidden // cell.hidden
+
+    def slopes(key: Array) -> Array:
+        state_key, sum_key, key = jax.random.split(key, 3)
+        old, summed = jax.random.normal(state_key, (states,)), jax.random.normal(sum_key, (cell.blocks,))
+        return seen_by(partial(one_unit, cell, dynamics), 1, key, old, summed)
+
     with jax.ensure_compile_time_eval():
-        keys = jax.random.split(jax.random.key(0))
-        old = jax.random.normal(keys[0], (DRAWS, dynamics.hidden // cell.hidden))
-        summed = jax.random.normal(keys[1], (DRAWS, cell.blocks))
-        unit = all_cases(partial(one_unit, cell, dynamics))
-        slopes = jax.jit(jax.vmap(jax.jacfwd(unit, argnums=1)))(old, summed)
-    return np.any(np.asarray(slopes) != 0, axis=0)
+        try:
+            keys = jax.random.split(jax.random.key(0), DRAWS)
+            return np.any(np.asarray(jax.jit(lambda keys: jax.lax.map(slopes, keys))(keys)), axis=0)
+        except Undecided:
+            return np.ones((states, cell.blocks), bool)
 
 
 def weights_of(cell: SummedLayer, dynamics: Dynamics, flat: Float[Array, " P"]) -> dict[str, Array]:
