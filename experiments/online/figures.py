@@ -84,7 +84,8 @@ def losses(table: pl.DataFrame, of: str, against: Sequence[str], titled: Sequenc
             if column == "cosine":
                 means = part.filter(~pl.col("aside")).group_by("line").agg(pl.col("cosine", "report").mean())
                 found = means.select(pl.corr("cosine", "report", method="spearman")).item()
-                axes.annotate(f"rank correlation {found:.2f}", (0.03, 0.94), xycoords="axes fraction", fontsize=7)
+                if found is not None and np.isfinite(found):  # of one method there is none
+                    axes.annotate(f"rank correlation {found:.2f}", (0.03, 0.94), xycoords="axes fraction", fontsize=7)
         name_at_the_right(axes_row[-1], ends)
     lines = [fill(line, int(14 * figure.get_figwidth())) for line in message(best.filter(~pl.col("aside")), of, titled)]
     figure.suptitle("\n".join(lines), fontsize=9.5, x=0.02, ha="left")

@@ -119,20 +119,21 @@ TINY = {  # every kind of row that a figure draws, and no more: each cell is com
         ["full()"],
         seeds=2,
     ),
+    "trained_out": Choices("smoke", ["symbols=1536", "hidden=2", "batch=2"], ["full"], seeds=2),
     "truncation_patterns": Choices("smoke", ["samples=256"]),
     "vanishing_gradients": Choices("smoke", ["hidden=4", "cell=linear,tanh", "radius=0.8"]),
 }
 WITHOUT_ESTIMATORS = {"critics", "lorenz", "vanishing_gradients"}
 PERTURBED = {"pes_variance"}  # of estimators that perturb alone
 TWO_KINDS = {"bias_variance", "influence_balancing"}  # of figures: of lengths, and of all others
-READS_TEXT = {"online_text", "past_ngrams", "regularization", "time_machine"}
+READS_TEXT = {"online_text", "past_ngrams", "regularization", "time_machine", "trained_out"}
 
 
 LATER = {  # what trains or samples as another does, or takes parts that have tests of their own
     *("alignment", "averaging", "best_gates", "best_lengths", "break_even_conditions", "break_even_memory", "copy"),
     *("critics", "critics_in_training", "truncation_patterns"),
     *("formal_languages", "long_dependencies", "lorenz", "lorenz_fit", "meta_2d", "online_optimizers", "online_text"),
-    *("past_ngrams", "pes_variance", "regularization", "ten_million_symbols"),
+    *("past_ngrams", "pes_variance", "regularization", "ten_million_symbols", "trained_out"),
     *("bias_variance", "influence_balancing", "online", "vanishing_gradients"),
 }
 
