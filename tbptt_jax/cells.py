@@ -83,7 +83,7 @@ class Layer(Cell):
     """As `rnn` and the command line call it."""
 
     def __post_init__(self):
-        is_number = np.shape(self.radius) == () and isinstance(self.radius, Real | Array | np.ndarray)
+        is_number = isinstance(self.radius, Real | Array | np.ndarray) and np.shape(self.radius) == ()  # type: ignore[arg-type]
         if self.radius is not None and not (is_number and 0 <= self.radius < np.inf):
             raise UserError(f"radius: a number of at least 0 is needed, got {self.radius!r}")
 

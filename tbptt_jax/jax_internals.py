@@ -208,7 +208,7 @@ def becomes_float(equation: JaxprEqn) -> bool:
     """Whether an operation makes floats of flags or whole numbers."""
     if equation.primitive.name != "convert_element_type":
         return False
-    before, after = equation.invars[0].aval.dtype, equation.outvars[0].aval.dtype
+    before, after = (variable.aval.dtype for variable in (equation.invars[0], equation.outvars[0]))  # type: ignore[attr-defined]
     return not jax.numpy.issubdtype(before, jax.numpy.inexact) and jax.numpy.issubdtype(after, jax.numpy.inexact)
 
 

@@ -96,7 +96,7 @@ def kinds_of(cls: type) -> Mapping[str, Any]:
 
 def require_kinds(value: Any) -> None:
     """An error where a field holds what is not of its kind: a flag that is no flag, several numbers for one."""
-    kinds = kinds_of(type(value))
+    kinds = kinds_of(type(value))  # type: ignore[arg-type]
     for field in dataclasses.fields(value):
         held, kind, allowed = getattr(value, field.name), kinds.get(field.name), ""
         if held is field.default:

@@ -34,7 +34,7 @@ def load_results(
     """
     for name_of_choice in choices:
         choose("load_results", name_of_choice, vars(Choices()))
-    texts = {one: [value] if isinstance(value, str) else value for one, value in choices.items()}
+    texts: dict[str, Any] = {one: [value] if isinstance(value, str) else value for one, value in choices.items()}
     asked = Choices(scale, **texts)
     if not name.endswith(".py") and "/" not in name and name not in names():
         path = asked.place(Path(results) / name) / TABLE

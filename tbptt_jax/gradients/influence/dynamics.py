@@ -168,6 +168,6 @@ def patterns_of_shapes(model: Model, structure: Any, leaves: tuple) -> tuple[np.
 def seen_by(function: Callable, argnums: Any, key: Array, *arguments: Array) -> PyTree:
     """Where derivatives of a function are not 0, at these arguments and whatever it chooses there."""
     every = AllCases(function, *arguments)
-    ways = [function, partial(every, key)] if every.is_needed else [function]
+    ways: list[Callable] = [function, partial(every, key)] if every.is_needed else [function]
     slopes = [jax.jacrev(way, argnums)(*arguments) for way in ways]
     return jax.tree.map(lambda *leaves: jnp.any(jnp.stack([leaf != 0 for leaf in leaves]), axis=0), *slopes)
