@@ -19,13 +19,11 @@ from jax.interpreters.partial_eval import dce_jaxpr
 OWN_FOLDER = str(Path(__file__).parent)
 
 __all__ = [
-    "AllCases",
     "ClosedJaxpr",
     "Jaxpr",
     "JaxprEqn",
     "Literal",
     "Primitive",
-    "Undecided",
     "Var",
     "ad",
     "batching",
@@ -179,115 +177,6 @@ def depends_on(jaxpr: Jaxpr, inputs: list[Var]) -> Iterator[bool]:
         if any(map(is_reached, equation.invars)):
             reached.update(equation.outvars)
     return map(is_reached, jaxpr.outvars)
-
-
-CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint")
-CHOOSING = ("select_n", "clamp", "max", "min", "reduce_max", "reduce_min", "cond")
-STEPPING = ("floor", "ceil", "round", "sign")
-LOOKING_UP = ("gather", "dynamic_slice", "dynamic_update_slice", "sort", "top_k", "argsort")
-SOMEWHERE = 0.37
-"""A number between the two that a flag can be, or between whole ones."""
-
-
-class Undecided(Exception):
-    """What depends on what is not seen: a loop chooses within, or numbers say what is looked up."""
-
-
-def chooses(jaxpr: Jaxpr) -> bool:
-    """Whether a program holds an operation whose derivative by some numbers is not that by others."""
-    return any(
-        equation.primitive.name in (*CHOOSING, *STEPPING, *LOOKING_UP)
-        or equation.primitive.name.startswith("scatter")
-        or becomes_float(equation)
-        or any(map(chooses, jaxprs_in_params(equation.params)))
-        for equation in jaxpr.eqns
-    )
-
-
-def becomes_float(equation: JaxprEqn) -> bool:
-    """Whether an operation makes floats of flags or whole numbers."""
-    if equation.primitive.name != "convert_element_type":
-        return False
-    before, after = (variable.aval.dtype for variable in (equation.invars[0], equation.outvars[0]))  # type: ignore[attr-defined]
-    return not jax.numpy.issubdtype(before, jax.numpy.inexact) and jax.numpy.issubdtype(after, jax.numpy.inexact)
-
-
-class AllCases:
-    """A function run for the sake of its derivatives, with all that it may choose among: where it takes one of several
-    cases, this takes their weighted sum, or by chance one, as `key` says; a flag or a whole number that it computes
-    with is a number between. It is the function itself where that chooses nothing: `is_needed` says so."""
-
-    def __init__(self, function: Callable, *arguments: Any):
-        self.closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        self.structure = jax.tree.structure(shapes)
-        self.is_needed = chooses(self.closed.jaxpr)
-
-    def __call__(self, key: Any, *arguments: Any) -> Any:
-        self.key, self.choices = key, 0
-        results = self.run(self.closed.jaxpr, self.closed.consts, jax.tree.leaves(arguments))
-        return jax.tree.unflatten(self.structure, results)
-
-    def run(self, jaxpr: Jaxpr, consts: Sequence, arguments: Sequence) -> list:
-        values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *arguments)))
-
-        def value(variable: Any) -> Any:
-            return variable.val if isinstance(variable, Literal) else values[variable]
-
-        known = {
-            variable for variable, const in zip(jaxpr.constvars, consts) if not is_traced(const)
-        }  # as it always is
-        for equation in jaxpr.eqns:
-            given = [variable for variable in equation.invars if not isinstance(variable, Literal)]
-            if known.issuperset(given):
-                known.update(equation.outvars)
-                values.update(zip(equation.outvars, bind_again(jaxpr, equation, values)))
-                continue
-            name = equation.primitive.name
-            if name.startswith("scatter") or (name in LOOKING_UP and not known.issuperset(given[1:])) or name == "sort":
-                raise Undecided
-            results = bind_again(jaxpr, equation, values)
-            cases = self.cases(equation, list(map(value, equation.invars)), results)
-            values.update(zip(equation.outvars, map(self.mixed, results, cases)))
-        return list(map(value, jaxpr.outvars))
-
-    def cases(self, equation: JaxprEqn, inputs: list, results: list) -> list[list]:
-        """For each result of an operation, what it may be; [] for what is as it is."""
-        name, params = equation.primitive.name, equation.params
-        if name in ("select_n", "clamp", "max", "min"):
-            return [inputs[1:] if name == "select_n" else inputs]
-        if name in ("reduce_max", "reduce_min"):
-            return [[inputs[0].sum(params["axes"]), results[0]]]
-        if name in STEPPING or becomes_float(equation):
-            return [[results[0] + SOMEWHERE]]
-        if name == "cond":
-            branches = [self.run(branch.jaxpr, branch.consts, inputs[1:]) for branch in params["branches"]]
-            return list(map(list, zip(*branches)))
-        inner = list(jaxprs_in_params(params))
-        has_own_rule = name.startswith(("custom_jvp_call", "custom_vjp_call"))  # which may say more than its program
-        if name in CALLS or has_own_rule:
-            closed = next(params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in params)
-            program, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
-            within = self.run(program, consts, inputs)
-            return [[one, result] if has_own_rule else [one] for one, result in zip(within, results)]
-        if any(map(chooses, inner)):
-            raise Undecided
-        return [[] for _ in results]
-
-    def mixed(self, result: Any, cases: list) -> Any:
-        """All that a result may be, if it is a float: the sum, with weights that do not cancel, or one of them."""
-        if not cases or not jax.numpy.issubdtype(jax.numpy.result_type(result), jax.numpy.inexact):
-            return result
-        self.choices += 1
-        of_all_key, one_key = jax.random.split(jax.random.fold_in(self.key, self.choices))
-        chosen = jax.nn.one_hot(jax.random.randint(one_key, (), 0, len(cases)), len(cases))
-        weights = jax.numpy.where(
-            jax.random.bernoulli(of_all_key), 1 + 0.618 * np.arange(len(cases)) if len(cases) > 1 else 1.0, chosen
-        )
-        total = sum(
-            jax.numpy.where(weight == 0, 0, weight * case)  # what is infinite and not chosen is nothing
-            for weight, case in zip(weights, cases)
-        )
-        return jax.numpy.broadcast_to(total, result.shape).astype(result.dtype)
 
 
 def program(function: Callable, *arguments: Any) -> tuple[str, bytes]:

@@ -266,6 +266,8 @@ class Choosing(tb.Model):
             return count * together + (1 - count) * apart
         if self.way == "a table":
             return jnp.stack([apart, together])[(flag[:, 0] >= 1).astype(int)[0]]
+        if self.way == "an order":
+            return jax.lax.top_k(apart, 3)[0]
         if self.way == "of both signs":
             return jnp.where(flag >= 1, together, -together)
         if self.way == "masked":
@@ -283,7 +285,19 @@ class Choosing(tb.Model):
 
 
 WAYS = [
-    *("where", "a product", "floor", "relu", "a whole number", "a table", "of both signs", "masked", "cond", "a loop"),
+    *(
+        "where",
+        "a product",
+        "floor",
+        "relu",
+        "a whole number",
+        "a table",
+        "an order",
+        "of both signs",
+        "masked",
+        "cond",
+        "a loop",
+    ),
 ]
 
 

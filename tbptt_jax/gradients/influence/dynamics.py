@@ -14,7 +14,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from tbptt_jax.jax_internals import AllCases, Undecided, depends_on
+from tbptt_jax.gradients.influence.branches import Undecided, seen_by
+from tbptt_jax.jax_internals import depends_on
 from tbptt_jax.leaves import floats, with_floats
 from tbptt_jax.models import Model, Params
 
@@ -163,11 +164,3 @@ def patterns_of_shapes(model: Model, structure: Any, leaves: tuple) -> tuple[np.
     for pattern in (jacobian, direct):
         pattern.flags.writeable = False
     return jacobian, direct
-
-
-def seen_by(function: Callable, argnums: Any, key: Array, *arguments: Array) -> PyTree:
-    """Where derivatives of a function are not 0, at these arguments and whatever it chooses there."""
-    every = AllCases(function, *arguments)
-    ways: list[Callable] = [function, partial(every, key)] if every.is_needed else [function]
-    slopes = [jax.jacrev(way, argnums)(*arguments) for way in ways]
-    return jax.tree.map(lambda *leaves: jnp.any(jnp.stack([leaf != 0 for leaf in leaves]), axis=0), *slopes)

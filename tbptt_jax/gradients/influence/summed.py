@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 
 from tbptt_jax.cells import SummedLayer
 from tbptt_jax.errors import UserError
-from tbptt_jax.gradients.influence.dynamics import DRAWS, Dynamics, Step, seen_by
-from tbptt_jax.jax_internals import Undecided
+from tbptt_jax.gradients.influence.branches import Undecided, seen_by
+from tbptt_jax.gradients.influence.dynamics import DRAWS, Dynamics, Step
 
 
 def declared_layer(dynamics: Dynamics) -> SummedLayer | None:
