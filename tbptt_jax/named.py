@@ -49,12 +49,18 @@ class Named:
         if "name" not in cls.__dict__:
             cls.name = cls.__name__.lower()
         own = cls.__dict__.get("__post_init__")
-        if own is not None:  # what a class checks itself comes after
+        if own is not None:  # what a class checks itself says more than its annotations do
 
             @wraps(own)
             def checked(self: Any, *only_for_init: Any) -> None:
+                try:
+                    own(self, *only_for_init)
+                except UserError:
+                    raise
+                except Exception:
+                    require_kinds(self)
+                    raise
                 require_kinds(self)
-                own(self, *only_for_init)
 
             cls.__post_init__ = checked  # type: ignore[method-assign]
 
