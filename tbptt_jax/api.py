@@ -11,11 +11,11 @@ from tbptt_jax.cells import Layer as Layer
 from tbptt_jax.cells import SummedLayer as SummedLayer
 from tbptt_jax.errors import UserError as UserError
 from tbptt_jax.estimators import *  # noqa: F403
+from tbptt_jax.forward import loss as loss
 from tbptt_jax.gradients.cuts.linear_scan import linear_scan as linear_scan
 from tbptt_jax.gradients.cuts.scan import scan as scan
 from tbptt_jax.models import Batch as Batch
 from tbptt_jax.models import Model as Model
-from tbptt_jax.models import loss as loss
 from tbptt_jax.networks import model as model
 from tbptt_jax.networks import rnn as rnn
 from tbptt_jax.ngrams import NGrams as NGrams

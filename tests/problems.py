@@ -10,7 +10,7 @@ from flax import linen, nnx
 from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
-from tbptt_jax.models import loss_of_states
+from tbptt_jax.forward import loss_of_states
 from tests.tiers import cases
 
 LENGTH, BATCH, INPUTS, HIDDEN, OUTPUTS = 6, 2, 2, 3, 2

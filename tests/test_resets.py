@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.models import chunk_loss
+from tbptt_jax.forward import chunk_loss
 from tbptt_jax.training.update import begin, estimated
 from tests.problems import EVERY_MODEL, distance, problem
 from tests.tiers import cases, thorough

@@ -48,6 +48,7 @@ FLOORS = [  # from the top down; a module may import from its own floor and from
     ["gradients"],
     ["networks", "cells", "diagonal_cells", "flax_cells", "baseline", "ngrams"],
     ["noise"],
+    ["forward"],
     ["models"],
     ["named"],
     ["records"],

@@ -10,9 +10,9 @@ import optax
 from jaxtyping import Array, PyTree
 
 import tbptt_jax as tb
+from tbptt_jax.forward import chunk_loss
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.online import learn_online, number_of_chunks
-from tbptt_jax.models import chunk_loss
 
 TRUTH = {"log_a": float(np.log(10.0)), "log_r": float(np.log(28.0))}
 GUESS = {"log_a": 3.116, "log_r": 3.7}

@@ -21,7 +21,8 @@ from jaxtyping import Array, Float
 from tbptt_jax.analysis.precision import exactly
 from tbptt_jax.errors import UserError, require_count
 from tbptt_jax.estimators.base import Estimator, require_estimator
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, loss_weights, sequence_shape, takes_resets
+from tbptt_jax.forward import chunk_loss, loss_weights
+from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 
 
 class Evolution(NamedTuple):

@@ -10,8 +10,9 @@ from jaxtyping import Array, PyTree
 
 from tbptt_jax.critics.base import Critic
 from tbptt_jax.estimators.predicted import flat
+from tbptt_jax.forward import loss_weights, or_one
 from tbptt_jax.gradients.cuts.lags import Trajectory
-from tbptt_jax.models import Batch, loss_weights, or_one
+from tbptt_jax.models import Batch
 
 
 def predictor(critic: Critic, state: PyTree) -> Callable[[Array], Array]:

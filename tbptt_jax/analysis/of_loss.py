@@ -15,8 +15,9 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimate, Estimator, require_estimator
 from tbptt_jax.estimators.segment import Segment
 from tbptt_jax.estimators.window import Window
+from tbptt_jax.forward import loss
 from tbptt_jax.gradients.cuts.kinds import Truncates
-from tbptt_jax.models import Batch, Model, Params, loss, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 from tbptt_jax.programs.loops import scans
 from tbptt_jax.programs.truncate import truncate
 

@@ -16,7 +16,8 @@ from jaxtyping import PyTree
 
 from tbptt_jax.estimators import Full, Randomized, Segment, Window
 from tbptt_jax.estimators.base import Estimator, gradient
-from tbptt_jax.models import Batch, loss
+from tbptt_jax.forward import loss
+from tbptt_jax.models import Batch
 from tbptt_jax.networks import rnn
 from tbptt_jax.programs.truncate import truncate
 

@@ -22,7 +22,8 @@ from tbptt_jax.estimators.base import Estimator, Truncation, gradient, warmed_up
 from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Independent, Patterns, Renewal
 from tbptt_jax.estimators.window import Window
-from tbptt_jax.models import Batch, loss
+from tbptt_jax.forward import loss
+from tbptt_jax.models import Batch
 from tbptt_jax.named import Finding
 from tbptt_jax.networks import rnn
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tbptt_jax.models import loss, sequence_shape
+from tbptt_jax.forward import loss
+from tbptt_jax.models import sequence_shape
 from tbptt_jax.named import Finding
 from tbptt_jax.tasks.base import Task
 

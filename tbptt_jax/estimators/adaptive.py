@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, PyTree
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimator
 from tbptt_jax.estimators.window import Window
+from tbptt_jax.forward import loss_weights
 from tbptt_jax.gradients.cuts.lags import earlier, pullback, trajectory
-from tbptt_jax.models import Batch, Model, Params, loss_weights, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 from tbptt_jax.pytree import Real
 
 FITS = ("least squares", "quantile", "max")

@@ -10,8 +10,9 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.estimators.adaptive import Adaptive, Norms
 from tbptt_jax.estimators.base import Estimate, Pace
 from tbptt_jax.estimators.history import History, continued, looking_back, no_history
+from tbptt_jax.forward import loss_weights
 from tbptt_jax.gradients.cuts.kinds import Gates
-from tbptt_jax.models import Batch, Model, Params, Stopping, loss_weights, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
 
 
 class Rolled(NamedTuple):

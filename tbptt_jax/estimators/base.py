@@ -18,20 +18,12 @@ from tbptt_jax.critics.base import Critic
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.laws import Fixed, Law, Noise
 from tbptt_jax.estimators.predicted import Estimate
+from tbptt_jax.forward import chunk_loss, chunk_loss_step_by_step, states_before
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut, Lags, Truncates
 from tbptt_jax.gradients.cuts.schedule import kept
 from tbptt_jax.jax_internals import varying_axes
-from tbptt_jax.models import (
-    Batch,
-    Model,
-    Params,
-    chunk_loss,
-    chunk_loss_step_by_step,
-    sequence_shape,
-    states_before,
-    takes_resets,
-)
+from tbptt_jax.models import Batch, Model, Params, sequence_shape, takes_resets
 from tbptt_jax.named import Named
 from tbptt_jax.noise import noise_key, with_noise
 from tbptt_jax.pytree import Whole, register

@@ -9,8 +9,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
+from tbptt_jax.forward import chunk_loss
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 
 class Directed(NamedTuple):

@@ -8,7 +8,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.models import Batch, Model, Params, chunk_loss
+from tbptt_jax.forward import chunk_loss
+from tbptt_jax.models import Batch, Model, Params
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,11 @@ from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Truncation
 from tbptt_jax.estimators.history import History, continued, looking_back, no_history
 from tbptt_jax.estimators.predicted import Estimate, Fitted, flat, with_critic
+from tbptt_jax.forward import loss_of_states, states_before
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.gradients.cuts.linear_scan import recur
 from tbptt_jax.gradients.cuts.schedule import kept
-from tbptt_jax.models import (
-    Batch,
-    Model,
-    Params,
-    Recurrence,
-    State,
-    Stopping,
-    loss_of_states,
-    sequence_shape,
-    states_before,
-)
+from tbptt_jax.models import Batch, Model, Params, Recurrence, State, Stopping, sequence_shape
 
 
 class Promise:

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
 from tbptt_jax.estimators.predicted import Estimate
+from tbptt_jax.forward import loss_of_states, unroll
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut
-from tbptt_jax.models import Batch, Model, Params, Stopping, loss_of_states, sequence_shape, unroll
+from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
 
 
 class History(NamedTuple):

@@ -14,9 +14,10 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.estimators.base import Estimate, Estimator
+from tbptt_jax.forward import loss_weights, or_one
 from tbptt_jax.gradients.influence.dynamics import Dynamics, Step
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, loss_weights, or_one, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 STRETCH = 64
 """For how many steps is drawn at once."""

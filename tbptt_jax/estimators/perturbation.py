@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from tbptt_jax.devices import over_devices
 from tbptt_jax.estimators.base import Estimate, Estimator
-from tbptt_jax.models import Batch, Model, Params, chunk_loss
+from tbptt_jax.forward import chunk_loss
+from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.pytree import Real
 
 

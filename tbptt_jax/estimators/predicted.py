@@ -14,20 +14,11 @@ from jax import lax
 from jaxtyping import Array, Float, PyTree
 
 from tbptt_jax.critics.base import Critic
+from tbptt_jax.forward import loss_of_states, loss_weights, or_one, unroll
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Cut
 from tbptt_jax.leaves import floats
-from tbptt_jax.models import (
-    Batch,
-    Model,
-    Nudged,
-    Params,
-    State,
-    loss_of_states,
-    loss_weights,
-    or_one,
-    unroll,
-)
+from tbptt_jax.models import Batch, Model, Nudged, Params, State
 
 
 class Estimate(NamedTuple):

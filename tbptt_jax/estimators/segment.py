@@ -14,8 +14,9 @@ from tbptt_jax.estimators.base import Pace
 from tbptt_jax.estimators.full import Full
 from tbptt_jax.estimators.gated import GatedEstimator
 from tbptt_jax.estimators.laws import Fixed, Patterns
+from tbptt_jax.forward import loss_weights
 from tbptt_jax.gradients.cuts.kinds import Blocks, Gates
-from tbptt_jax.models import Batch, Model, Params, Stopping, loss_weights, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, Stopping, sequence_shape
 from tbptt_jax.pytree import Whole
 
 

@@ -11,9 +11,10 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.errors import UserError
 from tbptt_jax.estimators.base import Estimate
 from tbptt_jax.estimators.influence import Carry, InfluenceEstimator, scan_drawing
+from tbptt_jax.forward import chunk_loss, loss_weights, or_one
 from tbptt_jax.gradients.influence.dynamics import Dynamics
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, Repeating, chunk_loss, loss_weights, or_one, sequence_shape
+from tbptt_jax.models import Batch, Model, Params, Repeating, sequence_shape
 from tbptt_jax.pytree import Real
 
 

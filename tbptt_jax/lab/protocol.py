@@ -12,9 +12,10 @@ from jaxtyping import Array
 
 from tbptt_jax.estimators.base import gradient
 from tbptt_jax.estimators.full import Full
+from tbptt_jax.forward import loss
 from tbptt_jax.lab.config import Config
 from tbptt_jax.lab.measuring import checkpoint
-from tbptt_jax.models import Batch, Model, Params, loss
+from tbptt_jax.models import Batch, Model, Params
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training.loop import History, train
 

@@ -27,9 +27,10 @@ from jaxtyping import Array, PyTree
 from tbptt_jax.devices import over_devices
 from tbptt_jax.errors import UserError, require_count
 from tbptt_jax.estimators.base import Estimator, require_estimator
+from tbptt_jax.forward import loss
 from tbptt_jax.jax_internals import program
 from tbptt_jax.leaves import require_random_key
-from tbptt_jax.models import Model, loss, sequence_shape
+from tbptt_jax.models import Model, sequence_shape
 from tbptt_jax.noise import Drawing
 from tbptt_jax.tasks.base import Task
 from tbptt_jax.training import checkpoint as checkpoints

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 import tbptt_jax as tb
-from tbptt_jax.models import loss_of_states
+from tbptt_jax.forward import loss_of_states
 from tests.problems import (
     BATCH,
     EVERY_MODEL,

@@ -230,3 +230,18 @@ def test_mistakes_are_named():
         linear = tb.rnn("mingru", 3, 4, 5)
         tb.gradient(tb.Full(parallel=True, states=2), linear, linear.init(jax.random.key(0)), batch)
     assert tb.linear_scan(factors[:0], added[:0]).shape == (0, 3, 4)
+
+
+@pytest.mark.parametrize("scan", [tb.scan, None], ids=["step by step", "at once"])
+def test_gates_of_sequences_lie_along_the_axis_that_is_said(scan):
+    """What crosses the gates of one sequence reaches it alone, and from there the axis is the last."""
+    gates = jnp.ones((4, 3)).at[2, 1].set(0.0)
+
+    def after(init):
+        if scan is None:
+            return tb.linear_scan(jnp.ones((4, 3, 3)), jnp.ones((4, 3, 3)), init, gates=gates, batch_axis=1)[-1].sum()
+        return tb.scan(lambda h, x: (h + x, None), init, jnp.ones((4, 3, 3)), gates=gates, batch_axis=1)[0].sum()
+
+    assert jnp.array_equal(jax.grad(after)(jnp.zeros((3, 3))), jnp.ones((3, 3)).at[:, 1].set(0))
+    with pytest.raises(tb.UserError, match=r"gates: .* \[4, B\] with B axis 5 of every state leaf"):
+        tb.scan(lambda h, x: (h + x, None), jnp.zeros((3, 3)), jnp.ones((4, 3, 3)), gates=gates, batch_axis=5)

@@ -342,18 +342,3 @@ def test_lags_of_a_traced_tau_compile_once():
     for tau in (1, 3, 100):
         gradient(tau)
     assert len(traces) == 1
-
-
-@pytest.mark.parametrize("scan", [tb.scan, None], ids=["step by step", "at once"])
-def test_gates_of_sequences_lie_along_the_axis_that_is_said(scan):
-    """What crosses the gates of one sequence reaches it alone, and from there the axis is the last."""
-    gates = jnp.ones((4, 3)).at[2, 1].set(0.0)
-
-    def after(init):
-        if scan is None:
-            return tb.linear_scan(jnp.ones((4, 3, 3)), jnp.ones((4, 3, 3)), init, gates=gates, batch_axis=1)[-1].sum()
-        return tb.scan(lambda h, x: (h + x, None), init, jnp.ones((4, 3, 3)), gates=gates, batch_axis=1)[0].sum()
-
-    assert jnp.array_equal(jax.grad(after)(jnp.zeros((3, 3))), jnp.ones((3, 3)).at[:, 1].set(0))
-    with pytest.raises(tb.UserError, match=r"gates: .* \[4, B\] with B axis 5 of every state leaf"):
-        tb.scan(lambda h, x: (h + x, None), jnp.zeros((3, 3)), jnp.ones((4, 3, 3)), gates=gates, batch_axis=5)

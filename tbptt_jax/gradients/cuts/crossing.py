@@ -20,10 +20,11 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
+from tbptt_jax.forward import chunk_loss, states_before
 from tbptt_jax.gradients.cuts.engine import cut_scan
 from tbptt_jax.gradients.cuts.kinds import Gates
 from tbptt_jax.leaves import floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, chunk_loss, sequence_shape, states_before
+from tbptt_jax.models import Batch, Model, Params, sequence_shape
 
 
 def crossing_credit(

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from tbptt_jax.forward import loss_of_states, unroll
 from tbptt_jax.leaves import before_each, floats, with_floats
-from tbptt_jax.models import Batch, Model, Params, State, loss_of_states, sequence_shape, unroll
+from tbptt_jax.models import Batch, Model, Params, State, sequence_shape
 
 
 class Trajectory(NamedTuple):
