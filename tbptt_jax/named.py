@@ -105,7 +105,7 @@ def require_kinds(value: Any) -> None:
     kinds = kinds_of(type(value))  # type: ignore[arg-type]
     for field in dataclasses.fields(value):
         held, kind, allowed = getattr(value, field.name), kinds.get(field.name), ""
-        if held is field.default:
+        if held is field.default or is_traced(held):
             continue
         if kind is bool and not isinstance(held, bool | np.bool_) and np.asarray(held).dtype != bool:
             allowed = "True or False"

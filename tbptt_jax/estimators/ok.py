@@ -32,14 +32,21 @@ class OK(InfluenceEstimator):
         self.require_whole("rank", 1)
 
     def start(self, dynamics: Dynamics):
-        cell = summed(dynamics, self.name)
-        sums, inputs = cell.blocks * cell.hidden, cell.inputs + cell.hidden + cell.bias
-        rank = min(self.rank, inputs, dynamics.hidden * sums)  # more would be one and the same sum
+        rank, inputs, sums = self.sizes(dynamics)
         dtype = dynamics.params.dtype
         return jnp.zeros((rank, inputs), dtype), jnp.zeros((rank, dynamics.hidden, sums), dtype)
 
+    def sizes(self, dynamics: Dynamics) -> tuple[int, int, int]:
+        """How many products there are, and the numbers of the inputs and of the sums; more products than either factor
+        has numbers would be one and the same sum."""
+        cell = summed(dynamics, self.name)
+        sums, inputs = cell.blocks * cell.hidden, cell.inputs + cell.hidden + cell.bias
+        return min(self.rank, inputs, dynamics.hidden * sums), inputs, sums
+
     def noise(self, key: Array | None, shape: tuple[int, ...], dynamics: Dynamics):
-        return jax.random.rademacher(self.require_key(key), (*shape, self.rank + 1), dynamics.params.dtype)
+        return jax.random.rademacher(
+            self.require_key(key), (*shape, self.sizes(dynamics)[0] + 1), dynamics.params.dtype
+        )
 
     def advance(self, dynamics: Dynamics, step: Any, influence: PyTree, noise: Any):
         u, a = influence

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 import tbptt_jax as tb
 from tbptt_jax.estimators.ok import fewer, least_variance
-from tests.problems import problem, scaled, total
+from tests.problems import distance, problem, scaled, total
 from tests.tiers import cases, thorough
 
 
@@ -94,6 +94,14 @@ def test_ok_has_less_variance_than_kf_rtrl_and_less_with_a_higher_rank():
 
     kf, one, two = variance(tb.KFRTRL()), variance(tb.OK(1)), variance(tb.OK(2))
     assert two < one < kf
+
+
+@pytest.mark.parametrize("rank", [10, 40])
+def test_as_many_products_as_there_are_inputs_are_exact(rank):
+    """A sum of products has no more of them than its shorter factors have numbers; what is asked beyond is not made."""
+    model, params, batch = problem("tanh", length=5)
+    found = jax.jit(lambda key: tb.gradient(tb.OK(rank), model, params, batch, key))(jax.random.key(0))
+    assert distance(found, jax.jit(jax.grad(tb.loss, 1), static_argnums=0)(model, params, batch)) < 1e-10
 
 
 def test_the_mean_of_two_products_has_half_the_variance():

@@ -144,10 +144,10 @@ def test_a_text_that_changed_is_read_anew(tmp_path):
 
 
 def test_a_training_reads_a_text_that_changed_anew(tmp_path):
-    file, ends = tmp_path / "a.txt", []
+    file, optimizer, ends = tmp_path / "a.txt", optax.sgd(0.1), []
     for text in ("abcd ", "ddcb a"):
         file.write_text(text * 200)
         task = tb.Text(str(file), length=8, batch_size=2, validation=0.3)
-        run = tb.train(task.model("tanh", 2), tb.Full(), task, optax.sgd(0.1), steps=1, key=jax.random.key(0))
+        run = tb.train(task.model("tanh", 2), tb.Full(), task, optimizer, steps=1, key=jax.random.key(0))
         ends.append(run.held_out[-1])
     assert ends[0] != ends[1]
